@@ -1,0 +1,135 @@
+//! Where traces are kept: [`TraceWriter`] and [`TraceReader`], and who implements them.
+//!
+//! Spans come in and go out as OTLP bytes (see [`spanloom_wire::otlp`]); what a store makes of them
+//! in between is its own affair. This crate knows no HTTP and no configuration format.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use spanloom_wire::otlp::SpanKind;
+use spanloom_wire::{Timestamp, TraceId};
+
+/// Takes spans and keeps them.
+#[async_trait]
+pub trait TraceWriter: Send + Sync + 'static {
+    /// Keeps every span of a valid `ExportTraceServiceRequest`
+    /// (see [`validate`](spanloom_wire::otlp::validate())).
+    ///
+    /// `Ok` is a promise: the spans survive whatever this store says that it survives (the embedded
+    /// store: a crash of the process and of the machine), and readers see them from now on.
+    ///
+    /// # Errors
+    /// Nothing, or not everything, was kept; the sender may send it again.
+    async fn write(&self, request: Bytes) -> Result<(), StorageError>;
+}
+
+/// Answers questions about kept spans.
+#[async_trait]
+pub trait TraceReader: Send + Sync + 'static {
+    /// The service names seen, sorted, without duplicates.
+    ///
+    /// # Errors
+    /// See [`StorageError`].
+    async fn services(&self) -> Result<Vec<String>, StorageError>;
+
+    /// The operations of a service, sorted by name and kind, without duplicates; of one kind only
+    /// where `kind` says so. An unknown service has none.
+    ///
+    /// # Errors
+    /// See [`StorageError`].
+    async fn operations(
+        &self,
+        service: &str,
+        kind: Option<SpanKind>,
+    ) -> Result<Vec<Operation>, StorageError>;
+
+    /// One trace whole, or `None`. Stores that need to know where to look may use `range`.
+    ///
+    /// # Errors
+    /// See [`StorageError`].
+    async fn trace(&self, id: TraceId, range: TimeRange) -> Result<Option<Trace>, StorageError>;
+
+    /// The traces with at least one span that meets **every** condition of `query`, each whole, the
+    /// latest first (by the latest start of a matching span).
+    ///
+    /// # Errors
+    /// See [`StorageError`].
+    async fn find_traces(&self, query: &TraceQuery) -> Result<Vec<Trace>, StorageError>;
+}
+
+/// Every span of one trace that the store has, duplicates included.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// The trace.
+    pub id: TraceId,
+    /// OTLP `TracesData` bytes with spans of this trace only; read them with
+    /// [`TracesView`](spanloom_wire::otlp::TracesView).
+    pub traces_data: Bytes,
+}
+
+/// A span name with its kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Operation {
+    /// The span name.
+    pub name: String,
+    /// The lower-case kind (see [`SpanKind::name`]); empty where a span said none.
+    pub kind: &'static str,
+}
+
+/// From `start` to `end`, both inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeRange {
+    /// The first moment.
+    pub start: Timestamp,
+    /// The last moment.
+    pub end: Timestamp,
+}
+
+impl TimeRange {
+    /// All of time.
+    pub const ALL: TimeRange =
+        TimeRange { start: Timestamp::from_nanos(0), end: Timestamp::from_nanos(u64::MAX) };
+
+    /// Whether `time` lies within.
+    pub fn contains(&self, time: Timestamp) -> bool {
+        self.start <= time && time <= self.end
+    }
+}
+
+/// What one span of a wanted trace must be. Every condition is met by the *same* span: by its own
+/// fields and attributes, its events', its links', its scope's and its resource's.
+#[derive(Clone, Debug)]
+pub struct TraceQuery {
+    /// `service.name`; `None` for any.
+    pub service: Option<String>,
+    /// The span name; `None` for any.
+    pub operation: Option<String>,
+    /// Key and value pairs, compared as text; each may be found in a different place of the span.
+    pub attributes: Vec<(String, String)>,
+    /// When the span started.
+    pub start: TimeRange,
+    /// The span's duration is at least this.
+    pub duration_min: Option<Duration>,
+    /// The span's duration is at most this.
+    pub duration_max: Option<Duration>,
+    /// At most this many traces.
+    pub n_traces_max: usize,
+}
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The disk, or whatever the store stands on, failed; the message says what was being done.
+    #[error("{action}")]
+    Io {
+        /// What was being done, with the path.
+        action: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store is shutting down, or has failed before and takes no more.
+    #[error("the store is closed: {0}")]
+    Closed(String),
+}

@@ -1,0 +1,158 @@
+//! Trace and span ids: `Copy`, never all zero.
+//!
+//! W3C Trace Context level 2, sections 3.2.2.3 and 3.2.2.4, and OTLP's `trace.proto` agree that an
+//! id of only zero bytes is invalid, so a value of these types always is a usable id.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Why some text or bytes are not an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidId {
+    /// The input has another length than the id.
+    Length,
+    /// The text holds something else than hexadecimal digits.
+    Digit,
+    /// Every byte is zero, which the specifications reserve for "no id".
+    Zero,
+}
+
+impl fmt::Display for InvalidId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            InvalidId::Length => "an id of the wrong length",
+            InvalidId::Digit => "an id with a character that is not a hexadecimal digit",
+            InvalidId::Zero => "an id of only zeros",
+        })
+    }
+}
+
+impl std::error::Error for InvalidId {}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $n_bytes:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name([u8; $n_bytes]);
+
+        impl $name {
+            /// The id with these bytes, most significant first; `None` for all zeros.
+            pub const fn from_bytes(bytes: [u8; $n_bytes]) -> Option<Self> {
+                let mut i = 0;
+                while i < $n_bytes {
+                    if bytes[i] != 0 {
+                        return Some(Self(bytes));
+                    }
+                    i += 1;
+                }
+                None
+            }
+
+            /// The id in these bytes, as OTLP and Jaeger's protobuf carry it.
+            ///
+            /// # Errors
+            /// Another length than the id's, or only zeros.
+            pub fn from_slice(bytes: &[u8]) -> Result<Self, InvalidId> {
+                let bytes = bytes.try_into().map_err(|_| InvalidId::Length)?;
+                Self::from_bytes(bytes).ok_or(InvalidId::Zero)
+            }
+
+            /// The id in this hexadecimal text of full length, in either case.
+            ///
+            /// # Errors
+            /// Another length, a character that is no digit, or only zeros.
+            pub fn from_hex(text: &[u8]) -> Result<Self, InvalidId> {
+                if text.len() != 2 * $n_bytes {
+                    return Err(InvalidId::Length);
+                }
+                let mut bytes = [0; $n_bytes];
+                for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+                    let high = hex_value(pair[0]).ok_or(InvalidId::Digit)?;
+                    let low = hex_value(pair[1]).ok_or(InvalidId::Digit)?;
+                    *byte = high << 4 | low;
+                }
+                Self::from_bytes(bytes).ok_or(InvalidId::Zero)
+            }
+
+            /// The bytes, most significant first.
+            pub const fn to_bytes(self) -> [u8; $n_bytes] {
+                self.0
+            }
+
+            /// The lower-case hexadecimal digits, as every text header carries them.
+            pub fn to_hex(self) -> [u8; 2 * $n_bytes] {
+                const DIGITS: &[u8; 16] = b"0123456789abcdef";
+                let mut text = [0; 2 * $n_bytes];
+                for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+                    pair[0] = DIGITS[usize::from(byte >> 4)];
+                    pair[1] = DIGITS[usize::from(byte & 15)];
+                }
+                text
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                for byte in self.0 {
+                    write!(f, "{byte:02x}")?;
+                }
+                Ok(())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::from_hex(text.as_bytes())
+            }
+        }
+    };
+}
+
+id! {
+    /// The id that all spans of one trace share: 16 bytes, not all zero.
+    TraceId, 16
+}
+
+id! {
+    /// The id of one span within its trace: 8 bytes, not all zero.
+    SpanId, 8
+}
+
+/// The value of one hexadecimal digit in either case.
+pub(crate) const fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_round_trips_and_prints_lower_case() {
+        let id: TraceId = "0AF7651916CD43DD8448EB211C80319C".parse().unwrap();
+        assert_eq!(id.to_string(), "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(TraceId::from_hex(&id.to_hex()), Ok(id));
+    }
+
+    #[test]
+    fn refuses_what_is_not_an_id() {
+        assert_eq!(SpanId::from_hex(b"00"), Err(InvalidId::Length));
+        assert_eq!(SpanId::from_hex(b"00f067aa0ba902bg"), Err(InvalidId::Digit));
+        assert_eq!(SpanId::from_hex(b"0000000000000000"), Err(InvalidId::Zero));
+        assert_eq!(TraceId::from_slice(&[1; 8]), Err(InvalidId::Length));
+        assert_eq!(TraceId::from_slice(&[0; 16]), Err(InvalidId::Zero));
+    }
+}

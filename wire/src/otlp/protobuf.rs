@@ -1,0 +1,180 @@
+//! The part of the protobuf wire format that OTLP uses: tags, varints, fixed words, lengths.
+//! Source: the protobuf encoding guide.
+
+/// One field as it stands in a message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Field<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Bytes(&'a [u8]),
+    Fixed32(u32),
+}
+
+/// What ends the reading of a message before its last byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    /// A field runs past the end of its message.
+    Truncated,
+    /// A varint of more than ten bytes, or a tag of more than 32 bits.
+    Varint,
+    /// Field number zero.
+    FieldNumber,
+    /// A group (removed from OTLP's proto3) or a wire type that does not exist.
+    WireType,
+}
+
+/// Reads the fields of one message, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) const fn new(message: &'a [u8]) -> Self {
+        Self { rest: message }
+    }
+
+    /// The next field with its number; `None` at the end.
+    #[inline]
+    pub(crate) fn try_next(&mut self) -> Option<Result<(u32, Field<'a>), Malformed>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_err() {
+            // A reader that goes on after an error would read garbage: end here.
+            self.rest = &[];
+        }
+        Some(field)
+    }
+
+    #[inline]
+    fn field(&mut self) -> Result<(u32, Field<'a>), Malformed> {
+        let tag = u32::try_from(self.varint()?).map_err(|_| Malformed::Varint)?;
+        let number = tag >> 3;
+        if number == 0 {
+            return Err(Malformed::FieldNumber);
+        }
+        let field = match tag & 7 {
+            0 => Field::Varint(self.varint()?),
+            1 => Field::Fixed64(u64::from_le_bytes(self.array()?)),
+            2 => {
+                let length = self.varint()?;
+                let length = usize::try_from(length).map_err(|_| Malformed::Truncated)?;
+                Field::Bytes(self.take(length)?)
+            }
+            5 => Field::Fixed32(u32::from_le_bytes(self.array()?)),
+            _ => return Err(Malformed::WireType),
+        };
+        Ok((number, field))
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64, Malformed> {
+        // Almost every tag and most lengths are one byte.
+        if let [byte @ 0..=0x7f, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*byte));
+        }
+        let mut value = 0;
+        for (i, &byte) in self.rest.iter().enumerate().take(10) {
+            // The tenth byte carries the 64th bit only; protobuf readers drop what is above it.
+            value |= u64::from(byte & 0x7f) << (7 * i);
+            if byte < 0x80 {
+                self.rest = &self.rest[i + 1..];
+                return Ok(value);
+            }
+        }
+        Err(if self.rest.len() < 10 { Malformed::Truncated } else { Malformed::Varint })
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+}
+
+/// The lenient reading: a malformed field ends the message. Views use it, since what they read was
+/// validated before.
+impl<'a> Iterator for Fields<'a> {
+    type Item = (u32, Field<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<(u32, Field<'a>)> {
+        self.try_next()?.ok()
+    }
+}
+
+/// Appends `value` as a base-128 varint.
+#[inline]
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+pub(crate) fn put_varint_field(out: &mut Vec<u8>, number: u32, value: u64) {
+    put_varint(out, u64::from(number << 3));
+    put_varint(out, value);
+}
+
+pub(crate) fn put_fixed64_field(out: &mut Vec<u8>, number: u32, value: u64) {
+    put_varint(out, u64::from(number << 3 | 1));
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+pub(crate) fn put_fixed32_field(out: &mut Vec<u8>, number: u32, value: u32) {
+    put_varint(out, u64::from(number << 3 | 5));
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+pub(crate) fn put_bytes_field(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    put_varint(out, u64::from(number << 3 | 2));
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends a message field whose body `write` appends.
+///
+/// The length comes before the body and is known after it. One byte is left for it, which is right
+/// for most attributes; a body of 128 bytes or more is moved up by the bytes that its length takes.
+pub(crate) fn put_message_field(
+    out: &mut Vec<u8>,
+    number: u32,
+    write: impl FnOnce(&mut Vec<u8>),
+) {
+    put_varint(out, u64::from(number << 3 | 2));
+    let length_at = out.len();
+    out.push(0);
+    let body_at = out.len();
+    write(out);
+    let length = out.len() - body_at;
+    if length < 0x80 {
+        out[length_at] = length as u8;
+        return;
+    }
+    let mut varint = [0; 10];
+    let mut n_varint = 0;
+    let mut value = length;
+    while value >= 0x80 {
+        varint[n_varint] = value as u8 | 0x80;
+        value >>= 7;
+        n_varint += 1;
+    }
+    varint[n_varint] = value as u8;
+    n_varint += 1;
+    out.resize(out.len() + n_varint - 1, 0);
+    out.copy_within(body_at..body_at + length, length_at + n_varint);
+    out[length_at..length_at + n_varint].copy_from_slice(&varint[..n_varint]);
+}

@@ -38,12 +38,12 @@ macro_rules! id {
         impl $name {
             /// The id with these bytes, most significant first; `None` for all zeros.
             pub const fn from_bytes(bytes: [u8; $n_bytes]) -> Option<Self> {
-                let mut i = 0;
-                while i < $n_bytes {
-                    if bytes[i] != 0 {
+                let mut rest = bytes.as_slice();
+                while let [byte, more @ ..] = rest {
+                    if *byte != 0 {
                         return Some(Self(bytes));
                     }
-                    i += 1;
+                    rest = more;
                 }
                 None
             }
@@ -67,9 +67,7 @@ macro_rules! id {
                 }
                 let mut bytes = [0; $n_bytes];
                 for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-                    let high = hex_value(pair[0]).ok_or(InvalidId::Digit)?;
-                    let low = hex_value(pair[1]).ok_or(InvalidId::Digit)?;
-                    *byte = high << 4 | low;
+                    *byte = hex_byte(pair).ok_or(InvalidId::Digit)?;
                 }
                 Self::from_bytes(bytes).ok_or(InvalidId::Zero)
             }
@@ -81,11 +79,9 @@ macro_rules! id {
 
             /// The lower-case hexadecimal digits, as every text header carries them.
             pub fn to_hex(self) -> [u8; 2 * $n_bytes] {
-                const DIGITS: &[u8; 16] = b"0123456789abcdef";
                 let mut text = [0; 2 * $n_bytes];
-                for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-                    pair[0] = DIGITS[usize::from(byte >> 4)];
-                    pair[1] = DIGITS[usize::from(byte & 15)];
+                for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(self.0) {
+                    *pair = [hex_digit(byte >> 4), hex_digit(byte & 15)];
                 }
                 text
             }
@@ -127,12 +123,31 @@ id! {
 }
 
 /// The value of one hexadecimal digit in either case.
-pub(crate) const fn hex_value(digit: u8) -> Option<u8> {
+const fn hex_value(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
         b'A'..=b'F' => Some(digit - b'A' + 10),
         _ => None,
+    }
+}
+
+/// The value of two hexadecimal digits in either case.
+pub(crate) const fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let [high, low] = digits else {
+        return None;
+    };
+    match (hex_value(*high), hex_value(*low)) {
+        (Some(high), Some(low)) => Some(high << 4 | low),
+        _ => None,
+    }
+}
+
+/// The lower-case hexadecimal digit of a value below 16.
+pub(crate) const fn hex_digit(value: u8) -> u8 {
+    match value {
+        0..=9 => b'0' + value,
+        _ => b'a' - 10 + value,
     }
 }
 

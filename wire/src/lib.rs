@@ -28,6 +28,7 @@
 //! assert_eq!(span.name, "GET /cart/{id}");
 //! ```
 
+pub mod context;
 pub mod otlp;
 
 mod id;

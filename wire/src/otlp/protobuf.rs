@@ -85,12 +85,19 @@ impl<'a> Fields<'a> {
                 return Ok(value);
             }
         }
-        Err(if self.rest.len() < 10 { Malformed::Truncated } else { Malformed::Varint })
+        Err(if self.rest.len() < 10 {
+            Malformed::Truncated
+        } else {
+            Malformed::Varint
+        })
     }
 
     #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Truncated)?;
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or(Malformed::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -149,11 +156,7 @@ pub(crate) fn put_bytes_field(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
 ///
 /// The length comes before the body and is known after it. One byte is left for it, which is right
 /// for most attributes; a body of 128 bytes or more is moved up by the bytes that its length takes.
-pub(crate) fn put_message_field(
-    out: &mut Vec<u8>,
-    number: u32,
-    write: impl FnOnce(&mut Vec<u8>),
-) {
+pub(crate) fn put_message_field(out: &mut Vec<u8>, number: u32, write: impl FnOnce(&mut Vec<u8>)) {
     put_varint(out, u64::from(number << 3 | 2));
     let length_at = out.len();
     out.push(0);

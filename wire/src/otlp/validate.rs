@@ -45,7 +45,9 @@ impl fmt::Display for InvalidOtlp {
             InvalidOtlp::Truncated => f.write_str("malformed protobuf: a field is cut off"),
             InvalidOtlp::Varint => f.write_str("malformed protobuf: a number is too long"),
             InvalidOtlp::FieldNumber => f.write_str("malformed protobuf: a field has number 0"),
-            InvalidOtlp::WireType => f.write_str("malformed protobuf: a field has a wrong wire type"),
+            InvalidOtlp::WireType => {
+                f.write_str("malformed protobuf: a field has a wrong wire type")
+            }
             InvalidOtlp::Utf8 => f.write_str("a string is not valid UTF-8"),
             InvalidOtlp::TraceId(why) => write!(f, "a span's trace_id is {why}"),
             InvalidOtlp::SpanId(why) => write!(f, "a span's span_id is {why}"),
@@ -53,7 +55,10 @@ impl fmt::Display for InvalidOtlp {
                 f.write_str("a span's parent_span_id is neither empty nor 8 bytes")
             }
             InvalidOtlp::Depth => {
-                write!(f, "an attribute's value nests deeper than {DEPTH_MAX} levels")
+                write!(
+                    f,
+                    "an attribute's value nests deeper than {DEPTH_MAX} levels"
+                )
             }
         }
     }
@@ -221,7 +226,9 @@ fn bytes(field: Field<'_>) -> Result<&[u8], InvalidOtlp> {
 }
 
 fn text(field: Field<'_>) -> Result<(), InvalidOtlp> {
-    std::str::from_utf8(bytes(field)?).map(drop).map_err(|_| InvalidOtlp::Utf8)
+    std::str::from_utf8(bytes(field)?)
+        .map(drop)
+        .map_err(|_| InvalidOtlp::Utf8)
 }
 
 fn varint(field: Field<'_>) -> Result<(), InvalidOtlp> {

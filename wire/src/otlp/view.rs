@@ -31,7 +31,11 @@ impl<'a> TracesView<'a> {
             let resource = resource_spans.resource();
             resource_spans.scope_spans().flat_map(move |scope_spans| {
                 let scope = scope_spans.scope();
-                scope_spans.spans().map(move |span| SpanInContext { resource, scope, span })
+                scope_spans.spans().map(move |span| SpanInContext {
+                    resource,
+                    scope,
+                    span,
+                })
             })
         })
     }
@@ -62,7 +66,9 @@ impl<'a> ResourceSpans<'a> {
 
     /// What made the spans; empty when absent.
     pub fn resource(self) -> Resource<'a> {
-        Resource { bytes: last_message(self.bytes, 1) }
+        Resource {
+            bytes: last_message(self.bytes, 1),
+        }
     }
 
     /// The groups of spans that share a scope, in wire order.
@@ -139,7 +145,11 @@ pub struct Scope<'a> {
 
 impl<'a> Scope<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        let mut scope = Self { bytes, name: "", version: "" };
+        let mut scope = Self {
+            bytes,
+            name: "",
+            version: "",
+        };
         for field in Fields::new(bytes) {
             match field {
                 (1, Field::Bytes(name)) => scope.name = text(name),
@@ -279,7 +289,11 @@ pub struct Event<'a> {
 
 impl<'a> Event<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        let mut event = Self { bytes, time: Timestamp::default(), name: "" };
+        let mut event = Self {
+            bytes,
+            time: Timestamp::default(),
+            name: "",
+        };
         for field in Fields::new(bytes) {
             match field {
                 (1, Field::Fixed64(nanos)) => event.time = Timestamp::from_nanos(nanos),
@@ -312,7 +326,13 @@ pub struct Link<'a> {
 
 impl<'a> Link<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        let mut link = Self { bytes, trace_id: None, span_id: None, trace_state: "", flags: 0 };
+        let mut link = Self {
+            bytes,
+            trace_id: None,
+            span_id: None,
+            trace_state: "",
+            flags: 0,
+        };
         for field in Fields::new(bytes) {
             match field {
                 (1, Field::Bytes(id)) => link.trace_id = TraceId::from_slice(id).ok(),
@@ -340,12 +360,17 @@ pub struct Attributes<'a> {
 
 impl<'a> Attributes<'a> {
     const fn new(message: &'a [u8], number: u32) -> Self {
-        Self { fields: Fields::new(message), number }
+        Self {
+            fields: Fields::new(message),
+            number,
+        }
     }
 
     /// The value of the first attribute with this key. A scan: attribute lists are short.
     pub fn get(&self, key: &str) -> Option<Value<'a>> {
-        self.clone().find(|attribute| attribute.key == key).map(|attribute| attribute.value)
+        self.clone()
+            .find(|attribute| attribute.key == key)
+            .map(|attribute| attribute.value)
     }
 }
 
@@ -375,7 +400,10 @@ pub struct KeyValue<'a> {
 
 impl<'a> KeyValue<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        let mut key_value = Self { key: "", value: Value::Empty };
+        let mut key_value = Self {
+            key: "",
+            value: Value::Empty,
+        };
         for field in Fields::new(bytes) {
             match field {
                 (1, Field::Bytes(key)) => key_value.key = text(key),
@@ -417,7 +445,9 @@ impl<'a> Value<'a> {
                 (2, Field::Varint(number)) => Value::Bool(number != 0),
                 (3, Field::Varint(number)) => Value::Int(number as i64),
                 (4, Field::Fixed64(bits)) => Value::Double(f64::from_bits(bits)),
-                (5, Field::Bytes(bytes)) => Value::Array(Values { fields: Fields::new(bytes) }),
+                (5, Field::Bytes(bytes)) => Value::Array(Values {
+                    fields: Fields::new(bytes),
+                }),
                 (6, Field::Bytes(bytes)) => Value::Map(Attributes::new(bytes, 1)),
                 (7, Field::Bytes(bytes)) => Value::Bytes(bytes),
                 _ => value,

@@ -37,7 +37,9 @@ pub struct ResourceSpansWriter<'a> {
 impl ResourceSpansWriter<'_> {
     /// Appends the resource. Call it once.
     pub fn resource(&mut self, write: impl FnOnce(&mut AttributesWriter<'_>)) {
-        put_message_field(self.out, 1, |out| write(&mut AttributesWriter { out, number: 1 }));
+        put_message_field(self.out, 1, |out| {
+            write(&mut AttributesWriter { out, number: 1 })
+        });
     }
 
     /// Appends the resource from the bytes of a `Resource` message that was written before.
@@ -152,7 +154,10 @@ impl SpanWriter<'_> {
 
     /// The attributes; may be called again to add more.
     pub fn attributes(&mut self, write: impl FnOnce(&mut AttributesWriter<'_>)) {
-        write(&mut AttributesWriter { out: self.out, number: 9 });
+        write(&mut AttributesWriter {
+            out: self.out,
+            number: 9,
+        });
     }
 
     /// How many attributes were dropped.
@@ -226,7 +231,10 @@ impl LinkWriter<'_> {
 
     /// The attributes.
     pub fn attributes(&mut self, write: impl FnOnce(&mut AttributesWriter<'_>)) {
-        write(&mut AttributesWriter { out: self.out, number: 4 });
+        write(&mut AttributesWriter {
+            out: self.out,
+            number: 4,
+        });
     }
 
     /// The other span's flags.

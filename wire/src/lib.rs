@@ -28,6 +28,16 @@
 //! assert_eq!(span.name, "GET /cart/{id}");
 //! ```
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::expect_used,
+        clippy::unreachable
+    )
+)]
+
 pub mod context;
 pub mod otlp;
 

@@ -3,7 +3,7 @@
 //!
 //! `ExportTraceServiceRequest`, `TracesData` and a stored batch are the same bytes: nothing but
 //! repeated `resource_spans`. So requests concatenate, and joining two batches is appending.
-//! Field numbers are from `opentelemetry/proto/{trace,common,resource}/v1/*.proto` (1.9).
+//! Field numbers are from `opentelemetry/proto/{trace,common,resource}/v1/*.proto` (1.10).
 
 mod protobuf;
 mod validate;
@@ -46,7 +46,7 @@ impl SpanKind {
     }
 
     /// The kind with this OTLP number; an unknown number is [`SpanKind::Unspecified`].
-    pub const fn from_number(number: u64) -> Self {
+    pub const fn from_number(number: u32) -> Self {
         match number {
             1 => SpanKind::Internal,
             2 => SpanKind::Server,
@@ -101,7 +101,7 @@ impl StatusCode {
     }
 
     /// The code with this OTLP number; an unknown number is [`StatusCode::Unset`].
-    pub const fn from_number(number: u64) -> Self {
+    pub const fn from_number(number: u32) -> Self {
         match number {
             1 => StatusCode::Ok,
             2 => StatusCode::Error,

@@ -15,7 +15,7 @@ pub(crate) enum Field<'a> {
 pub(crate) enum Malformed {
     /// A field runs past the end of its message.
     Truncated,
-    /// A varint of more than ten bytes, or a tag of more than 32 bits.
+    /// A varint of more than 64 bits, or a tag of more than 32.
     Varint,
     /// Field number zero.
     FieldNumber,
@@ -78,18 +78,18 @@ impl<'a> Fields<'a> {
         }
         let mut value = 0;
         for (i, &byte) in self.rest.iter().enumerate().take(10) {
-            // The tenth byte carries the 64th bit only; protobuf readers drop what is above it.
+            if i == 9 && byte > 1 {
+                // More than 64 bits. Some readers drop them; those of Go and Rust refuse, and would
+                // refuse a whole batch that we forward.
+                return Err(Malformed::Varint);
+            }
             value |= u64::from(byte & 0x7f) << (7 * i);
             if byte < 0x80 {
-                self.rest = &self.rest[i + 1..];
+                self.rest = self.rest.get(i + 1..).unwrap_or_default();
                 return Ok(value);
             }
         }
-        Err(if self.rest.len() < 10 {
-            Malformed::Truncated
-        } else {
-            Malformed::Varint
-        })
+        Err(Malformed::Truncated)
     }
 
     #[inline]
@@ -160,24 +160,24 @@ pub(crate) fn put_message_field(out: &mut Vec<u8>, number: u32, write: impl FnOn
     put_varint(out, u64::from(number << 3 | 2));
     let length_at = out.len();
     out.push(0);
-    let body_at = out.len();
     write(out);
-    let length = out.len() - body_at;
-    if length < 0x80 {
-        out[length_at] = length as u8;
-        return;
+    put_length(out, length_at);
+}
+
+/// Writes the length of the body that begins behind `length_at`.
+fn put_length(out: &mut Vec<u8>, length_at: usize) {
+    let body_at = length_at + 1;
+    let length = out.len().saturating_sub(body_at);
+    let n_bits = usize::BITS - (length | 1).leading_zeros();
+    let n_bytes = n_bits.div_ceil(7) as usize;
+    if n_bytes > 1 {
+        out.resize(out.len() + n_bytes - 1, 0);
+        out.copy_within(body_at..body_at + length, length_at + n_bytes);
     }
-    let mut varint = [0; 10];
-    let mut n_varint = 0;
-    let mut value = length;
-    while value >= 0x80 {
-        varint[n_varint] = value as u8 | 0x80;
-        value >>= 7;
-        n_varint += 1;
+    let mut rest = length;
+    for byte in out.iter_mut().skip(length_at).take(n_bytes) {
+        let more = rest >= 0x80;
+        *byte = rest as u8 & 0x7f | u8::from(more) << 7;
+        rest >>= 7;
     }
-    varint[n_varint] = value as u8;
-    n_varint += 1;
-    out.resize(out.len() + n_varint - 1, 0);
-    out.copy_within(body_at..body_at + length, length_at + n_varint);
-    out[length_at..length_at + n_varint].copy_from_slice(&varint[..n_varint]);
 }

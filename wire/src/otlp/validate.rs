@@ -5,8 +5,9 @@ use std::fmt;
 use super::protobuf::{Field, Fields, Malformed};
 use crate::{InvalidId, SpanId, TraceId};
 
-/// How deep values may nest. The protobuf libraries stop at 100; nobody's attributes need more than
-/// a few, and a bound keeps readers that recurse safe.
+/// How deep values may nest. Nobody's attributes need more than a few levels, and a bound keeps
+/// readers that recurse safe. A level is up to three messages, and six stand around the first, so
+/// that what passes here stays below the 100 at which protobuf libraries stop.
 pub const DEPTH_MAX: usize = 32;
 
 /// What a valid request holds.
@@ -21,7 +22,7 @@ pub struct TracesSummary {
 pub enum InvalidOtlp {
     /// A field runs past the end of its message.
     Truncated,
-    /// A number that is too long.
+    /// A number of more than 64 bits, or a tag of more than 32.
     Varint,
     /// A field with number zero.
     FieldNumber,
@@ -82,6 +83,10 @@ impl From<Malformed> for InvalidOtlp {
 /// Unknown fields are fine: newer senders have them. An all-zero parent id is fine: it says "none",
 /// and several SDKs send it.
 ///
+/// Whatever passes is accepted by protobuf libraries too, so that nobody downstream refuses a batch
+/// for a part that came through us. What they accept and this does not: broken ids of spans, values
+/// deeper than [`DEPTH_MAX`], and groups, which OTLP never had.
+///
 /// # Errors
 /// The first fault found; the request is then to be refused whole (`INVALID_ARGUMENT`, HTTP 400).
 pub fn validate(request: &[u8]) -> Result<TracesSummary, InvalidOtlp> {
@@ -98,6 +103,11 @@ fn resource_spans(message: &[u8], summary: &mut TracesSummary) -> Result<(), Inv
         1 => each(bytes(field)?, |number, field| match number {
             1 => key_value(bytes(field)?, 0),
             2 => varint(field),
+            // Entity references: only text.
+            3 => each(bytes(field)?, |number, field| match number {
+                1..=4 => text(field),
+                _ => Ok(()),
+            }),
             _ => Ok(()),
         }),
         2 => scope_spans(bytes(field)?, summary),
@@ -180,6 +190,7 @@ fn key_value(message: &[u8], depth: usize) -> Result<(), InvalidOtlp> {
     each(message, |number, field| match number {
         1 => text(field),
         2 => value(bytes(field)?, depth),
+        3 => varint(field),
         _ => Ok(()),
     })
 }
@@ -190,7 +201,7 @@ fn value(message: &[u8], depth: usize) -> Result<(), InvalidOtlp> {
     }
     each(message, |number, field| match number {
         1 => text(field),
-        2 | 3 => varint(field),
+        2 | 3 | 8 => varint(field),
         4 => fixed64(field),
         5 => each(bytes(field)?, |number, field| match number {
             1 => value(bytes(field)?, depth + 1),

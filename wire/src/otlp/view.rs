@@ -1,8 +1,9 @@
 //! Borrowed views: reading spans where they lie, without a tree of structs.
 //!
 //! Views are total. On bytes that [`validate`](super::validate()) accepted they show everything; on
-//! other bytes they show what can be read and end early. Unknown fields are skipped. Where a
-//! field that is not repeated stands twice, the last one counts, as protobuf has it.
+//! other bytes they show what can be read and end early. Unknown fields are skipped. Where a field
+//! that is not repeated stands twice, the last one counts, as protobuf has it; only where that field
+//! is a message would protobuf merge the two, which no encoder writes.
 
 use super::protobuf::{Field, Fields};
 use super::{SpanKind, StatusCode};
@@ -232,7 +233,7 @@ impl<'a> Span<'a> {
                 (3, Field::Bytes(state)) => span.trace_state = text(state),
                 (4, Field::Bytes(id)) => span.parent_span_id = SpanId::from_slice(id).ok(),
                 (5, Field::Bytes(name)) => span.name = text(name),
-                (6, Field::Varint(kind)) => span.kind = SpanKind::from_number(kind),
+                (6, Field::Varint(kind)) => span.kind = SpanKind::from_number(kind as u32),
                 (7, Field::Fixed64(nanos)) => span.start = Timestamp::from_nanos(nanos),
                 (8, Field::Fixed64(nanos)) => span.end = Timestamp::from_nanos(nanos),
                 (10, Field::Varint(n)) => span.dropped_attributes_count = n as u32,
@@ -243,7 +244,7 @@ impl<'a> Span<'a> {
                         match field {
                             (2, Field::Bytes(message)) => span.status_message = text(message),
                             (3, Field::Varint(code)) => {
-                                span.status_code = StatusCode::from_number(code);
+                                span.status_code = StatusCode::from_number(code as u32);
                             }
                             _ => {}
                         }
@@ -450,6 +451,8 @@ impl<'a> Value<'a> {
                 }),
                 (6, Field::Bytes(bytes)) => Value::Map(Attributes::new(bytes, 1)),
                 (7, Field::Bytes(bytes)) => Value::Bytes(bytes),
+                // An index into a string table, which only profiles have.
+                (8, Field::Varint(_)) => Value::Empty,
                 _ => value,
             };
         }

@@ -1,8 +1,8 @@
 //! Appends OTLP spans to a byte buffer: no tree of structs, no allocation but the buffer's growth.
 //!
 //! Values that are protobuf's defaults (empty text, zero) are left out, as protobuf libraries do.
-//! Attribute keys and text values may be any bytes from the field, so text is taken as bytes where
-//! it comes from headers: see [`AttributesWriter::attribute_lossy`].
+//! Text is `str`, so that a request is always valid UTF-8; for bytes of unknown encoding, such as a
+//! header's, there is [`AttributesWriter::attribute_lossy`].
 
 use super::protobuf::{
     put_bytes_field, put_fixed32_field, put_fixed64_field, put_message_field, put_varint_field,
@@ -38,7 +38,7 @@ impl ResourceSpansWriter<'_> {
     /// Appends the resource. Call it once.
     pub fn resource(&mut self, write: impl FnOnce(&mut AttributesWriter<'_>)) {
         put_message_field(self.out, 1, |out| {
-            write(&mut AttributesWriter { out, number: 1 })
+            write(&mut AttributesWriter { out, number: 1 });
         });
     }
 
@@ -278,45 +278,45 @@ impl AttributesWriter<'_> {
 /// What can be the value of an attribute (`AnyValue`).
 pub trait WriteValue {
     /// Appends the body of an `AnyValue`.
-    fn write(&self, out: &mut Vec<u8>);
+    fn write(self, out: &mut Vec<u8>);
 }
 
 impl WriteValue for &str {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(self, out: &mut Vec<u8>) {
         // Written even when empty: an absent value and an empty text differ.
         put_bytes_field(out, 1, self.as_bytes());
     }
 }
 
 impl WriteValue for bool {
-    fn write(&self, out: &mut Vec<u8>) {
-        put_varint_field(out, 2, u64::from(*self));
+    fn write(self, out: &mut Vec<u8>) {
+        put_varint_field(out, 2, u64::from(self));
     }
 }
 
 impl WriteValue for i64 {
-    fn write(&self, out: &mut Vec<u8>) {
-        put_varint_field(out, 3, *self as u64);
+    fn write(self, out: &mut Vec<u8>) {
+        put_varint_field(out, 3, self as u64);
     }
 }
 
 impl WriteValue for f64 {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(self, out: &mut Vec<u8>) {
         put_fixed64_field(out, 4, self.to_bits());
     }
 }
 
 impl WriteValue for &[u8] {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(self, out: &mut Vec<u8>) {
         put_bytes_field(out, 7, self);
     }
 }
 
 /// An array of values of one type.
-impl<V: WriteValue> WriteValue for &[V] {
-    fn write(&self, out: &mut Vec<u8>) {
+impl<V: WriteValue + Copy> WriteValue for &[V] {
+    fn write(self, out: &mut Vec<u8>) {
         put_message_field(out, 5, |out| {
-            for value in *self {
+            for value in self {
                 put_message_field(out, 1, |out| value.write(out));
             }
         });

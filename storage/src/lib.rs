@@ -3,12 +3,18 @@
 //! Spans come in and go out as OTLP bytes (see [`spanloom_wire::otlp`]); what a store makes of them
 //! in between is its own affair. This crate knows no HTTP and no configuration format.
 
+mod matching;
+mod memory;
+mod regroup;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use spanloom_wire::otlp::SpanKind;
 use spanloom_wire::{Timestamp, TraceId};
+
+pub use memory::MemoryStore;
 
 /// Takes spans and keeps them.
 #[async_trait]
@@ -27,7 +33,8 @@ pub trait TraceWriter: Send + Sync + 'static {
 /// Answers questions about kept spans.
 #[async_trait]
 pub trait TraceReader: Send + Sync + 'static {
-    /// The service names seen, sorted, without duplicates.
+    /// The service names seen, sorted, without duplicates. A span whose resource has no
+    /// `service.name` counts for none.
     ///
     /// # Errors
     /// See [`StorageError`].
@@ -51,7 +58,7 @@ pub trait TraceReader: Send + Sync + 'static {
     async fn trace(&self, id: TraceId, range: TimeRange) -> Result<Option<Trace>, StorageError>;
 
     /// The traces with at least one span that meets **every** condition of `query`, each whole, the
-    /// latest first (by the latest start of a matching span).
+    /// latest first: by the latest start of a matching span, and by trace id where that is equal.
     ///
     /// # Errors
     /// See [`StorageError`].
@@ -88,8 +95,10 @@ pub struct TimeRange {
 
 impl TimeRange {
     /// All of time.
-    pub const ALL: TimeRange =
-        TimeRange { start: Timestamp::from_nanos(0), end: Timestamp::from_nanos(u64::MAX) };
+    pub const ALL: TimeRange = TimeRange {
+        start: Timestamp::from_nanos(0),
+        end: Timestamp::from_nanos(u64::MAX),
+    };
 
     /// Whether `time` lies within.
     pub fn contains(&self, time: Timestamp) -> bool {
@@ -106,6 +115,11 @@ pub struct TraceQuery {
     /// The span name; `None` for any.
     pub operation: Option<String>,
     /// Key and value pairs, compared as text; each may be found in a different place of the span.
+    ///
+    /// Some keys ask for a field, as in Jaeger: `error` (`true`, or `false` for any status but
+    /// error), `span.status` (`OK`, `ERROR`, other for unset), `span.kind`, `scope.name`,
+    /// `scope.version`. A key that starts with `resource.` asks for an attribute of the resource
+    /// only. The text form of a value is as usual; bytes are base64, lists and maps compact JSON.
     pub attributes: Vec<(String, String)>,
     /// When the span started.
     pub start: TimeRange,

@@ -1,0 +1,133 @@
+//! Builds of our own that the mesh runs: the filter module, the collector and the shop.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::step::{note, step};
+use crate::workspace::{cargo, output_of, root, run, target_dir};
+
+const WASM_TARGET: &str = "wasm32-wasip1";
+
+/// Envoy compiles the whole module at load, once for each worker: size is start time and memory.
+pub const FILTER_BYTES_MAX: u64 = 400 * 1024;
+
+/// Where our own programs are.
+#[derive(Clone, Debug)]
+pub struct Artifacts {
+    /// The filter, as Envoy loads it.
+    pub filter_module: PathBuf,
+    /// The collector.
+    pub spanloom: PathBuf,
+    /// The services of the example.
+    pub shop: PathBuf,
+}
+
+impl Artifacts {
+    /// Builds all of them, or finds that nothing changed.
+    ///
+    /// # Errors
+    /// Something does not build.
+    pub fn build() -> Result<Self> {
+        let filter_module = build_filter()?;
+        step("building the collector and the shop", || {
+            run(&mut cargo(&[
+                "build",
+                "--quiet",
+                "-p",
+                "spanloom-collector",
+                "-p",
+                "shop",
+            ]))
+        })?;
+        let binaries = target_dir().join("debug");
+        Ok(Self {
+            filter_module,
+            spanloom: binaries.join("spanloom"),
+            shop: binaries.join("shop"),
+        })
+    }
+}
+
+/// Builds the filter module, adding the compiler's WebAssembly target when it is missing, and tells
+/// its size.
+///
+/// # Errors
+/// The target cannot be added, or the filter does not build.
+pub fn build_filter() -> Result<PathBuf> {
+    add_wasm_target()?;
+    let module = target_dir()
+        .join(WASM_TARGET)
+        .join("filter/spanloom_filter.wasm");
+    step("building the filter for Envoy", || {
+        run(&mut cargo(&[
+            "build",
+            "--quiet",
+            "-p",
+            "spanloom-filter",
+            "--lib",
+            "--profile",
+            "filter",
+            "--target",
+            WASM_TARGET,
+        ]))?;
+        let bytes = size_bytes(&module)?;
+        note(&format!(
+            "{}: {} KB",
+            display(&module),
+            bytes.div_ceil(1024)
+        ));
+        Ok(())
+    })?;
+    Ok(module)
+}
+
+/// How large a file is.
+///
+/// # Errors
+/// It is not there.
+pub fn size_bytes(file: &Path) -> Result<u64> {
+    Ok(fs::metadata(file)
+        .with_context(|| format!("cannot find {}", file.display()))?
+        .len())
+}
+
+/// A path below the workspace, short.
+pub fn display(path: &Path) -> String {
+    path.strip_prefix(root())
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}
+
+/// Makes the standard library for WebAssembly be there: the compiler alone cannot build the filter.
+///
+/// # Errors
+/// It is missing and rustup, which would add it, is missing too or failed.
+pub fn add_wasm_target() -> Result<()> {
+    let print = ["--print", "target-libdir", "--target", WASM_TARGET];
+    // Asked from the workspace's folder, where a toolchain file would be obeyed.
+    let folder = output_of(
+        std::process::Command::new("rustc")
+            .current_dir(root())
+            .args(print),
+    )?;
+    if Path::new(folder.trim()).exists() {
+        return Ok(());
+    }
+    step("adding the compiler's target wasm32-wasip1", || {
+        let mut rustup = std::process::Command::new("rustup");
+        rustup
+            .current_dir(root())
+            .args(["target", "add", WASM_TARGET]);
+        if let Err(error) = run(&mut rustup) {
+            bail!(
+                "the filter needs the Rust target {WASM_TARGET}, and rustup did not add it: \
+                 {error:#}\ninstall rustup (https://rustup.rs), or the package of your \
+                 distribution with the standard library for {WASM_TARGET}"
+            );
+        }
+        Ok(())
+    })
+}

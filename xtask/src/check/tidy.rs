@@ -1,0 +1,85 @@
+//! What no compiler minds and every reader does.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use xtask::step::note;
+use xtask::workspace::{output_of, root};
+
+pub(super) fn check() -> Result<()> {
+    let mut git = std::process::Command::new("git");
+    git.current_dir(root());
+    let files = output_of(git.args(["ls-files", "--cached", "--others", "--exclude-standard"]))?;
+    let mut faults = Vec::new();
+    let mut n_files = 0;
+    for name in files.lines() {
+        let bytes = match fs::read(root().join(name)) {
+            Ok(bytes) => bytes,
+            // Deleted, not committed yet.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| format!("cannot read {name}")),
+        };
+        // Images, recorded bytes.
+        let Ok(text) = String::from_utf8(bytes) else {
+            continue;
+        };
+        n_files += 1;
+        faults.extend(faults_of(name, &text));
+    }
+    if !faults.is_empty() {
+        bail!("untidy:\n{}", faults.join("\n"));
+    }
+    note(&format!("{n_files} files"));
+    Ok(())
+}
+
+/// One line for each fault, with its place.
+fn faults_of(name: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let mut fault = |what: &str| faults.push(format!("{name}:{}: {what}", index + 1));
+        if line.ends_with([' ', '\t']) {
+            fault("a blank at the end of the line");
+        }
+        if name.ends_with(".rs") && line.trim_start().starts_with("#[ignore") {
+            fault("a test that does not run proves nothing");
+        }
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        faults.push(format!("{name}: no line end at the end"));
+    }
+    if name.ends_with(".rs") && !name.starts_with("tests/fixtures/") && !text.starts_with("//!") {
+        faults.push(format!(
+            "{name}:1: a file begins with its module's documentation"
+        ));
+    }
+    if name.ends_with("/mod.rs") {
+        faults.push(format!("{name}: modules are foo.rs beside foo/"));
+    }
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::faults_of;
+
+    #[test]
+    fn a_fault_is_named_with_its_place() {
+        assert_eq!(
+            faults_of("a.md", "one \ntwo\n"),
+            ["a.md:1: a blank at the end of the line"]
+        );
+        assert_eq!(faults_of("a.md", "one"), ["a.md: no line end at the end"]);
+        let ignored = format!("//! Docs.\n#[ig{}]\n", "nore");
+        assert_eq!(
+            faults_of("a.rs", &ignored),
+            ["a.rs:2: a test that does not run proves nothing"]
+        );
+        let undocumented = faults_of("a.rs", "fn main() {}\n");
+        assert_eq!(
+            undocumented,
+            ["a.rs:1: a file begins with its module's documentation"]
+        );
+        assert!(faults_of("a.rs", "//! Docs.\n").is_empty());
+    }
+}

@@ -19,7 +19,9 @@ pub(crate) enum Malformed {
     Varint,
     /// Field number zero.
     FieldNumber,
-    /// A group (removed from OTLP's proto3) or a wire type that does not exist.
+    /// The begin or the end of a group, which proto3 does not have.
+    Group,
+    /// A wire type that does not exist.
     WireType,
 }
 
@@ -63,6 +65,7 @@ impl<'a> Fields<'a> {
                 let length = usize::try_from(length).map_err(|_| Malformed::Truncated)?;
                 Field::Bytes(self.take(length)?)
             }
+            3 | 4 => return Err(Malformed::Group),
             5 => Field::Fixed32(u32::from_le_bytes(self.array()?)),
             _ => return Err(Malformed::WireType),
         };

@@ -26,6 +26,8 @@ pub enum InvalidOtlp {
     Varint,
     /// A field with number zero.
     FieldNumber,
+    /// A group, a kind of field that OTLP's protobuf does not have.
+    Group,
     /// A wire type that protobuf does not know, or a known field with another wire type than its own.
     WireType,
     /// Text that is not UTF-8.
@@ -46,6 +48,7 @@ impl fmt::Display for InvalidOtlp {
             InvalidOtlp::Truncated => f.write_str("malformed protobuf: a field is cut off"),
             InvalidOtlp::Varint => f.write_str("malformed protobuf: a number is too long"),
             InvalidOtlp::FieldNumber => f.write_str("malformed protobuf: a field has number 0"),
+            InvalidOtlp::Group => f.write_str("malformed protobuf: a field is a group"),
             InvalidOtlp::WireType => {
                 f.write_str("malformed protobuf: a field has a wrong wire type")
             }
@@ -73,6 +76,7 @@ impl From<Malformed> for InvalidOtlp {
             Malformed::Truncated => InvalidOtlp::Truncated,
             Malformed::Varint => InvalidOtlp::Varint,
             Malformed::FieldNumber => InvalidOtlp::FieldNumber,
+            Malformed::Group => InvalidOtlp::Group,
             Malformed::WireType => InvalidOtlp::WireType,
         }
     }

@@ -8,8 +8,8 @@ use spanloom_wire::{SpanId, TraceId};
 
 fn context() -> impl Strategy<Value = TraceContext> {
     (1..=u128::MAX, 1..=u64::MAX, any::<u8>()).prop_map(|(trace_id, span_id, flags)| TraceContext {
-        trace_id: TraceId::from_bytes(trace_id.to_be_bytes()).unwrap(),
-        span_id: SpanId::from_bytes(span_id.to_be_bytes()).unwrap(),
+        trace_id: TraceId::from_bytes(trace_id.to_be_bytes()).expect("not zero"),
+        span_id: SpanId::from_bytes(span_id.to_be_bytes()).expect("not zero"),
         flags: TraceFlags::from_bits(flags),
     })
 }

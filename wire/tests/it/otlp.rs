@@ -358,8 +358,8 @@ fn written(request: &ExportTraceServiceRequest) -> Vec<u8> {
 }
 
 fn write_span(out: &mut SpanWriter<'_>, span: &trace::Span) {
-    out.trace_id(TraceId::from_slice(&span.trace_id).unwrap());
-    out.span_id(SpanId::from_slice(&span.span_id).unwrap());
+    out.trace_id(TraceId::from_slice(&span.trace_id).expect("a trace id"));
+    out.span_id(SpanId::from_slice(&span.span_id).expect("a span id"));
     out.trace_state(&span.trace_state);
     if let Ok(id) = SpanId::from_slice(&span.parent_span_id) {
         out.parent_span_id(id);
@@ -373,15 +373,15 @@ fn write_span(out: &mut SpanWriter<'_>, span: &trace::Span) {
     for event in &span.events {
         let time = Timestamp::from_nanos(event.time_unix_nano);
         out.event(time, &event.name, |out| {
-            write_attributes(out, &event.attributes)
+            write_attributes(out, &event.attributes);
         });
     }
     out.dropped_events_count(span.dropped_events_count);
     for link in &span.links {
-        let trace_id = TraceId::from_slice(&link.trace_id).unwrap();
+        let trace_id = TraceId::from_slice(&link.trace_id).expect("a trace id");
         out.link(
             trace_id,
-            SpanId::from_slice(&link.span_id).unwrap(),
+            SpanId::from_slice(&link.span_id).expect("a span id"),
             |out| {
                 out.trace_state(&link.trace_state);
                 out.attributes(|out| write_attributes(out, &link.attributes));
@@ -398,11 +398,11 @@ fn write_span(out: &mut SpanWriter<'_>, span: &trace::Span) {
 
 fn write_attributes(out: &mut AttributesWriter<'_>, attributes: &[common::KeyValue]) {
     for common::KeyValue { key, value, .. } in attributes {
-        match value
+        let value = value
             .as_ref()
             .and_then(|value| value.value.as_ref())
-            .unwrap()
-        {
+            .expect("a value");
+        match value {
             ProstValue::StringValue(text) => out.attribute(key, &text[..]),
             ProstValue::BoolValue(truth) => out.attribute(key, *truth),
             ProstValue::IntValue(number) => out.attribute(key, *number),

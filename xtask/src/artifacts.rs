@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use crate::step::{note, step};
 use crate::workspace::{cargo, output_of, root, run, target_dir};
 
-const WASM_TARGET: &str = "wasm32-wasip1";
+/// What the filter is built for: what Envoy runs.
+pub const WASM_TARGET: &str = "wasm32-wasip1";
 
 /// Envoy compiles the whole module at load, once for each worker: size is start time and memory.
 pub const FILTER_BYTES_MAX: u64 = 400 * 1024;
@@ -56,7 +57,7 @@ impl Artifacts {
 /// # Errors
 /// The target cannot be added, or the filter does not build.
 pub fn build_filter() -> Result<PathBuf> {
-    add_wasm_target()?;
+    add_target(WASM_TARGET, "the filter")?;
     let module = target_dir()
         .join(WASM_TARGET)
         .join("filter/spanloom_filter.wasm");
@@ -101,12 +102,13 @@ pub fn display(path: &Path) -> String {
         .to_string()
 }
 
-/// Makes the standard library for WebAssembly be there: the compiler alone cannot build the filter.
+/// Makes the standard library for a compiler's target be there, which `what` needs: the compiler
+/// alone cannot build for it.
 ///
 /// # Errors
 /// It is missing and rustup, which would add it, is missing too or failed.
-pub fn add_wasm_target() -> Result<()> {
-    let print = ["--print", "target-libdir", "--target", WASM_TARGET];
+pub fn add_target(target: &str, what: &str) -> Result<()> {
+    let print = ["--print", "target-libdir", "--target", target];
     // Asked from the workspace's folder, where a toolchain file would be obeyed.
     let folder = output_of(
         std::process::Command::new("rustc")
@@ -116,16 +118,14 @@ pub fn add_wasm_target() -> Result<()> {
     if Path::new(folder.trim()).exists() {
         return Ok(());
     }
-    step("adding the compiler's target wasm32-wasip1", || {
+    step(&format!("adding the compiler's target {target}"), || {
         let mut rustup = std::process::Command::new("rustup");
-        rustup
-            .current_dir(root())
-            .args(["target", "add", WASM_TARGET]);
+        rustup.current_dir(root()).args(["target", "add", target]);
         if let Err(error) = run(&mut rustup) {
             bail!(
-                "the filter needs the Rust target {WASM_TARGET}, and rustup did not add it: \
-                 {error:#}\ninstall rustup (https://rustup.rs), or the package of your \
-                 distribution with the standard library for {WASM_TARGET}"
+                "{what} needs the Rust target {target}, and rustup did not add it: {error:#}\n\
+                 install rustup (https://rustup.rs), or the package of your distribution with the \
+                 standard library for {target}"
             );
         }
         Ok(())

@@ -6,7 +6,7 @@ mod module;
 mod tidy;
 
 use anyhow::Result;
-use xtask::artifacts::{add_wasm_target, build_filter};
+use xtask::artifacts::{WASM_TARGET, add_target, build_filter};
 use xtask::step::step;
 use xtask::workspace::{cargo, run as run_command};
 
@@ -22,7 +22,7 @@ pub(crate) fn run() -> Result<()> {
     step("arrows between crates", arrows::check)?;
     step("lints", || {
         clippy(&["--workspace", "--all-targets"])?;
-        add_wasm_target()?;
+        add_target(WASM_TARGET, "the filter")?;
         let wasm = [
             "--package",
             "spanloom-wire",
@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<()> {
             "spanloom-filter",
             "--lib",
         ];
-        clippy(&[&wasm[..], &["--target", "wasm32-wasip1"]].concat())
+        clippy(&[&wasm[..], &["--target", WASM_TARGET]].concat())
     })?;
     step("documentation", || {
         let mut doc = cargo(&["doc", "--quiet", "--workspace", "--no-deps"]);

@@ -6,6 +6,7 @@
 mod bench;
 mod check;
 mod demo;
+mod image;
 mod test;
 
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Command {
     },
     /// Builds the filter module for Envoy
     Filter,
+    /// Writes OCI image layouts of the filter and of the collector to target/images/
+    Image,
     /// Gets the foreign parts that demo and tests run against, into target/parts/
     Parts {
         /// Which ones; all of them when none is named
@@ -67,6 +70,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Filter => {
             artifacts::build_filter()?;
         }
+        Command::Image => image::run()?,
         Command::Parts { names } => parts::get(&names)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -123,7 +123,7 @@ id! {
 }
 
 /// The value of one hexadecimal digit in either case.
-const fn hex_value(digit: u8) -> Option<u8> {
+pub(crate) const fn hex_value(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

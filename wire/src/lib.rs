@@ -40,6 +40,7 @@
 
 pub mod context;
 pub mod otlp;
+pub mod sampling;
 
 mod id;
 mod time;

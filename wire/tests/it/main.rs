@@ -3,3 +3,4 @@
 mod context;
 mod otlp;
 mod requests;
+mod sampling;

@@ -105,6 +105,14 @@ pub struct SpanWriter<'a> {
     out: &'a mut Vec<u8>,
 }
 
+impl<'a> SpanWriter<'a> {
+    /// A writer of a bare `Span` message, for a span that is written bit by bit before it goes to
+    /// [`ScopeSpansWriter::span_bytes`].
+    pub const fn message(out: &'a mut Vec<u8>) -> Self {
+        Self { out }
+    }
+}
+
 impl SpanWriter<'_> {
     /// Appends one whole `spans` field of a `ScopeSpans` to `out`, for a batch that grows span by
     /// span and gets its envelope at the end by [`ScopeSpansWriter::span_fields`].

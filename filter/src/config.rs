@@ -1,0 +1,310 @@
+//! The configuration: a JSON object from Envoy's `configuration` or Istio's `pluginConfig`.
+//!
+//! One table, [`KEYS`], has a row for each key: what it takes, its default, what it does and where
+//! its value goes. The reference page `CONFIGURATION.md` is written from the same rows, and the
+//! defaults are applied through them, so none of the three can differ from the others.
+//!
+//! A configuration that is wrong in any key is refused as a whole, with every wrong key named: half
+//! a configuration would trace something that nobody asked for.
+
+mod keys;
+mod value;
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+pub use keys::KEYS;
+use value::nearest;
+
+/// A row of the configuration table.
+#[derive(Debug)]
+pub struct Key {
+    /// The key with its outer keys, joined by dots.
+    pub path: &'static str,
+    /// What the key takes, in words.
+    pub takes: &'static str,
+    /// The default as JSON; empty where there is none.
+    pub default: &'static str,
+    /// What the key does.
+    pub doc: &'static str,
+    /// Puts the value into the settings; `None` when the key does not take it.
+    set: fn(&mut Settings, &Value) -> Option<()>,
+}
+
+/// Which side of a call the proxy stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// In front of the server: spans are of kind SERVER.
+    Inbound,
+    /// Behind the client: spans are of kind CLIENT.
+    Outbound,
+}
+
+/// How export requests are framed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// OTLP/gRPC: the cluster has to speak HTTP/2.
+    #[default]
+    Grpc,
+    /// OTLP/HTTP with protobuf bodies.
+    Http,
+}
+
+/// Where finished spans go, and how. Roots of one VM that agree in all of this share a batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Export {
+    /// How export requests are framed.
+    pub protocol: Protocol,
+    /// The cluster that export requests go to.
+    pub cluster: String,
+    /// The `:authority` of export requests.
+    pub authority: String,
+    /// The path of OTLP/HTTP requests.
+    pub path: String,
+    /// Headers added to export requests.
+    pub headers: Vec<(String, String)>,
+    /// How long one export request may take.
+    pub timeout_ms: u32,
+    /// Spans that fill a batch.
+    pub batch_spans_max: u32,
+    /// Bytes that fill a batch.
+    pub batch_bytes_max: usize,
+    /// The longest time that a span waits in an unfilled batch.
+    pub batch_interval_ms: u32,
+    /// Bytes of spans that a worker keeps, in batches open, waiting and under way.
+    pub buffer_bytes_max: usize,
+    /// The pause before the first retry; it doubles with each.
+    pub retry_initial_ms: u32,
+    /// The longest pause between retries.
+    pub retry_interval_ms_max: u32,
+    /// How long a batch is retried before it is given up.
+    pub retry_elapsed_ms_max: u32,
+}
+
+/// Which requests are recorded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sampling {
+    /// The share of new traces that is recorded, from 0 to 1.
+    pub ratio: f64,
+}
+
+/// What the keys say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    /// `service.name`; found out from the node when absent.
+    pub service_name: Option<String>,
+    /// The direction; the listener's when absent.
+    pub direction: Option<Direction>,
+    /// Where finished spans go.
+    pub export: Export,
+    /// Which requests are recorded.
+    pub sampling: Sampling,
+    /// Where the text of an attribute is cut.
+    pub attribute_bytes_max: usize,
+}
+
+impl Settings {
+    /// Reads a configuration; an empty one is all defaults.
+    ///
+    /// # Errors
+    /// A line that names every key that is wrong, what it takes, and for an unknown key the nearest
+    /// one.
+    pub fn parse(json: &[u8]) -> Result<Settings, String> {
+        let mut settings = Settings::defaults();
+        if json.trim_ascii().is_empty() {
+            return Ok(settings);
+        }
+        let mut faults = String::new();
+        match serde_json::from_slice(json) {
+            Ok(Value::Object(object)) => settings.apply(&mut String::new(), &object, &mut faults),
+            Ok(_) => faults.push_str("expected a JSON object"),
+            Err(error) => {
+                let _infallible = write!(faults, "not JSON: {error}");
+            }
+        }
+        if faults.is_empty() {
+            Ok(settings)
+        } else {
+            Err(faults)
+        }
+    }
+
+    fn defaults() -> Settings {
+        let mut settings = Settings::default();
+        for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
+            // A default that its own row refuses is caught by the test `defaults_are_taken`.
+            if let Ok(value) = serde_json::from_str(key.default) {
+                let _tested = (key.set)(&mut settings, &value);
+            }
+        }
+        settings
+    }
+
+    /// Sets what `object` holds; `prefix` is the path to it and ends in a dot unless empty.
+    fn apply(&mut self, prefix: &mut String, object: &Map<String, Value>, faults: &mut String) {
+        let prefix_length = prefix.len();
+        for (name, value) in object {
+            prefix.truncate(prefix_length);
+            prefix.push_str(name);
+            let fault = match KEYS.iter().find(|key| key.path == prefix) {
+                Some(key) if (key.set)(self, value).is_some() => continue,
+                Some(key) => {
+                    format!(
+                        "{prefix}: expected {}, got {}",
+                        key.takes,
+                        cut(&value.to_string())
+                    )
+                }
+                None => {
+                    prefix.push('.');
+                    let is_outer = KEYS.iter().any(|key| key.path.starts_with(&**prefix));
+                    match value {
+                        Value::Object(inner) if is_outer => {
+                            self.apply(prefix, inner, faults);
+                            continue;
+                        }
+                        _ if is_outer => format!("{}: expected an object", name),
+                        _ => {
+                            let path = prefix.trim_end_matches('.');
+                            let near = nearest(path, KEYS.iter().map(|key| key.path));
+                            format!("unknown key {}{near}", cut(path))
+                        }
+                    }
+                }
+            };
+            if faults.len() < FAULTS_BYTES_MAX {
+                if !faults.is_empty() {
+                    faults.push_str("; ");
+                }
+                faults.push_str(&fault);
+            }
+        }
+        prefix.truncate(prefix_length);
+    }
+}
+
+/// A configuration of nothing but faults must not flood the log.
+const FAULTS_BYTES_MAX: usize = 2048;
+
+/// Foreign text for a log line.
+fn cut(text: &str) -> &str {
+    let mut length = text.len().min(80);
+    while !text.is_char_boundary(length) {
+        length = length.saturating_sub(1);
+    }
+    text.get(..length).unwrap_or_default()
+}
+
+/// The reference page of all keys.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Configuration of the filter\n\n\
+         A JSON object: `configuration` of Envoy's WASM filter, `pluginConfig` of Istio's WasmPlugin.\n\
+         Dots stand for nesting: `exporter.cluster` is `{\"exporter\": {\"cluster\": ...}}`. A wrong\n\
+         value or an unknown key is named in the proxy's log, counted in\n\
+         `wasmcustom.spanloom.configuration_errors`, and leaves all traffic untouched and untraced.\n\n\
+         This page is written from the table in `src/config/keys.rs`; do not edit it.\n\n\
+         | key | takes | default | |\n|---|---|---|---|\n",
+    );
+    for key in KEYS {
+        let default = match key.default {
+            "" => String::new(),
+            default => format!("`{default}`"),
+        };
+        // Clusters of Istio have bars in their names, and so have tables between their cells.
+        let doc = key.doc.replace('|', "\\|");
+        let _infallible = writeln!(
+            page,
+            "| `{}` | {} | {default} | {doc} |",
+            key.path, key.takes
+        );
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check_fault(json: &str, fault: &str) {
+        assert_eq!(Settings::parse(json.as_bytes()), Err(fault.to_owned()));
+    }
+
+    #[test]
+    fn defaults_are_taken() {
+        for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
+            let value = serde_json::from_str(key.default).unwrap();
+            assert!(
+                (key.set)(&mut Settings::default(), &value).is_some(),
+                "{}",
+                key.path
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_configured_is_useful() {
+        let settings = Settings::parse(b"").unwrap();
+        assert_eq!(settings, Settings::parse(b" {} ").unwrap());
+        assert_eq!(settings.export.protocol, Protocol::Grpc);
+        assert_eq!(settings.export.cluster, "otel_collector");
+        assert_eq!(settings.sampling.ratio, 1.0);
+    }
+
+    #[test]
+    fn keys_are_read() {
+        let json = br#"{"service_name": "cart", "direction": "outbound",
+            "exporter": {"protocol": "http", "cluster": "sink", "timeout_ms": 5e+03},
+            "batch": {"spans_max": 10}, "sampling": {"ratio": 0.25}}"#;
+        let settings = Settings::parse(json).unwrap();
+        assert_eq!(settings.service_name.as_deref(), Some("cart"));
+        assert_eq!(settings.direction, Some(Direction::Outbound));
+        assert_eq!(settings.export.protocol, Protocol::Http);
+        assert_eq!(settings.export.timeout_ms, 5000);
+        assert_eq!(settings.export.batch_spans_max, 10);
+        assert_eq!(settings.sampling.ratio, 0.25);
+    }
+
+    #[test]
+    fn every_wrong_key_is_named() {
+        check_fault(
+            r#"{"batch": {"span_max": 1}, "direction": "sideways"}"#,
+            "unknown key batch.span_max, did you mean batch.spans_max?; \
+             direction: expected \"inbound\" or \"outbound\", got \"sideways\"",
+        );
+        check_fault(r#"{"exporter": 1}"#, "exporter: expected an object");
+        check_fault("[]", "expected a JSON object");
+    }
+
+    #[test]
+    fn the_reference_page_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/CONFIGURATION.md");
+        if option_env!("SPANLOOM_BLESS").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        let page = std::fs::read_to_string(path).unwrap();
+        assert_eq!(
+            page,
+            reference(),
+            "run the test with SPANLOOM_BLESS=1 to write the page anew"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_settings_or_a_fault(json: Vec<u8>) {
+            let _either = Settings::parse(&json);
+        }
+
+        #[test]
+        fn arbitrary_names_are_refused_by_name(name in "[a-z_.\"\\\\\u{0}-\u{ffff}]{1,40}", value: i32) {
+            let json = serde_json::json!({ name.clone(): value }).to_string();
+            if let Ok(settings) = Settings::parse(json.as_bytes()) {
+                prop_assert!(KEYS.iter().any(|key| key.path == name), "{settings:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! How a request went: what can be read once it is over, and what that makes of the span.
+
+use spanloom_wire::otlp::AttributesWriter;
+
+use crate::config::Direction;
+use crate::host::{Host, MapKind};
+use crate::response_flags::ResponseFlags;
+use crate::{header_block, property, url};
+
+/// The end of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// HTTP's status; `None` when no response was sent.
+    pub(crate) status: Option<i64>,
+    pub(crate) flags: ResponseFlags,
+    /// gRPC's status, for gRPC calls.
+    pub(crate) grpc_status: Option<i64>,
+}
+
+impl Outcome {
+    /// Reads what every recorded request is judged by. Only in `on_log`.
+    pub(crate) fn read(host: &mut impl Host, is_grpc: bool) -> Self {
+        let status = property::number(host, property::RESPONSE_CODE).filter(|code| *code > 0);
+        let flags = property::number(host, property::RESPONSE_FLAGS).unwrap_or_default();
+        let grpc_status = if is_grpc {
+            read_grpc_status(host)
+        } else {
+            None
+        };
+        Self {
+            status,
+            flags: ResponseFlags(flags.cast_unsigned()),
+            grpc_status,
+        }
+    }
+
+    /// `error.type` if the request failed, as seen from this side. A client failed by any status
+    /// of 400 or more, a server by 500 or more; a caller who leaves is no error of the server.
+    pub(crate) fn error_type(&self, direction: Direction) -> Option<String> {
+        let is_client = direction == Direction::Outbound;
+        if let Some(grpc_status) = self.grpc_status {
+            // A server is at fault for UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL,
+            // UNAVAILABLE and DATA_LOSS.
+            let is_error = match is_client {
+                true => grpc_status != 0,
+                false => matches!(grpc_status, 2 | 4 | 12..=15),
+            };
+            return is_error.then(|| grpc_status_name(grpc_status).to_owned());
+        }
+        let worst_ok = if is_client { 399 } else { 499 };
+        match self.status {
+            Some(status) if status > worst_ok => Some(
+                self.flags
+                    .error_type()
+                    .map_or_else(|| status.to_string(), str::to_owned),
+            ),
+            Some(_) => None,
+            None if self.flags.is_cancelled() => None,
+            None => self.flags.error_type().map(str::to_owned),
+        }
+    }
+
+    /// Appends the attributes of the end.
+    pub(crate) fn write(
+        &self,
+        host: &mut impl Host,
+        attributes: &mut AttributesWriter<'_>,
+        direction: Direction,
+    ) {
+        if let Some(status) = self.status {
+            attributes.attribute("http.response.status_code", status);
+        }
+        if let Some(grpc_status) = self.grpc_status {
+            attributes.attribute("rpc.response.status_code", grpc_status_name(grpc_status));
+        }
+        if self.flags != ResponseFlags::default() {
+            let names = self.flags.names();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            attributes.attribute("envoy.response_flags", &*names);
+        }
+        if let Some(protocol) = property::bytes(host, property::REQUEST_PROTOCOL) {
+            attributes.attribute("network.protocol.name", "http");
+            let version = protocol.strip_prefix(b"HTTP/").unwrap_or(&protocol);
+            attributes.attribute_lossy("network.protocol.version", version);
+        }
+        let sizes = [
+            ("http.request.body.size", property::REQUEST_SIZE),
+            ("http.response.body.size", property::RESPONSE_SIZE),
+        ];
+        for (key, path) in sizes {
+            if let Some(size) = property::number(host, path) {
+                attributes.attribute(key, size);
+            }
+        }
+        let texts = [
+            (
+                "envoy.response_code_details",
+                property::RESPONSE_CODE_DETAILS,
+            ),
+            ("envoy.upstream_cluster", property::CLUSTER_NAME),
+        ];
+        for (key, path) in texts {
+            if let Some(value) = property::bytes(host, path) {
+                attributes.attribute_lossy(key, &value);
+            }
+        }
+        if let Some(n) = property::number(host, property::ATTEMPT_COUNT).filter(|n| *n > 1) {
+            attributes.attribute("http.request.resend_count", n.saturating_sub(1));
+        }
+        let peer = match direction {
+            Direction::Inbound => property::SOURCE_ADDRESS,
+            Direction::Outbound => property::UPSTREAM_ADDRESS,
+        };
+        if let Some(peer) = property::text(host, peer) {
+            let (address, port) = url::split_host_port(&peer);
+            attributes.attribute("network.peer.address", address);
+            if let Some(port) = port {
+                attributes.attribute("network.peer.port", i64::from(port));
+            }
+        }
+    }
+}
+
+fn read_grpc_status(host: &mut impl Host) -> Option<i64> {
+    if let Some(status) = property::number(host, property::GRPC_STATUS) {
+        return Some(status);
+    }
+    // An answer without a message has its status among the headers.
+    [MapKind::ResponseTrailers, MapKind::ResponseHeaders]
+        .into_iter()
+        .find_map(|map| {
+            let block = host.header_block(map).ok()?;
+            let status = header_block::Headers::new(&block).get(b"grpc-status")?;
+            std::str::from_utf8(status).ok()?.parse().ok()
+        })
+}
+
+/// A gRPC status as the conventions write it; a number that gRPC does not know is UNKNOWN, as its
+/// libraries take it.
+pub(crate) const fn grpc_status_name(status: i64) -> &'static str {
+    match status {
+        0 => "OK",
+        1 => "CANCELLED",
+        3 => "INVALID_ARGUMENT",
+        4 => "DEADLINE_EXCEEDED",
+        5 => "NOT_FOUND",
+        6 => "ALREADY_EXISTS",
+        7 => "PERMISSION_DENIED",
+        8 => "RESOURCE_EXHAUSTED",
+        9 => "FAILED_PRECONDITION",
+        10 => "ABORTED",
+        11 => "OUT_OF_RANGE",
+        12 => "UNIMPLEMENTED",
+        13 => "INTERNAL",
+        14 => "UNAVAILABLE",
+        15 => "DATA_LOSS",
+        16 => "UNAUTHENTICATED",
+        _ => "UNKNOWN",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(outcome: &Outcome, server: Option<&str>, client: Option<&str>) {
+        assert_eq!(outcome.error_type(Direction::Inbound).as_deref(), server);
+        assert_eq!(outcome.error_type(Direction::Outbound).as_deref(), client);
+    }
+
+    fn http(status: Option<i64>, flags: u64) -> Outcome {
+        Outcome {
+            status,
+            flags: ResponseFlags(flags),
+            grpc_status: None,
+        }
+    }
+
+    #[test]
+    fn clients_fail_from_400_on_and_servers_from_500_on() {
+        check(&http(Some(200), 0), None, None);
+        check(&http(Some(404), 0), None, Some("404"));
+        check(&http(Some(500), 0), Some("500"), Some("500"));
+    }
+
+    #[test]
+    fn envoys_own_reason_is_named() {
+        let (no_route, failed) = (1 << 8, 1 << 5);
+        check(
+            &http(Some(503), failed),
+            Some("upstream_connection_failure"),
+            Some("upstream_connection_failure"),
+        );
+        check(&http(Some(404), no_route), None, Some("no_route_found"));
+    }
+
+    #[test]
+    fn a_caller_who_leaves_is_no_error() {
+        check(&http(None, 1 << 14), None, None);
+        check(
+            &http(None, 1 << 16),
+            Some("stream_idle_timeout"),
+            Some("stream_idle_timeout"),
+        );
+    }
+
+    #[test]
+    fn grpc_fails_by_its_own_status() {
+        let grpc = |status| Outcome {
+            grpc_status: Some(status),
+            ..http(Some(200), 0)
+        };
+        check(&grpc(0), None, None);
+        check(&grpc(5), None, Some("NOT_FOUND"));
+        check(&grpc(14), Some("UNAVAILABLE"), Some("UNAVAILABLE"));
+        check(&grpc(99), None, Some("UNKNOWN"));
+    }
+}

@@ -1,0 +1,254 @@
+//! The request's headers, read in one pass, and the attributes that they give a span.
+//!
+//! One host call brings all headers: that costs less than three calls for one header each.
+
+use std::borrow::Cow;
+
+use spanloom_wire::context::{Extracted, Restart, extract};
+use spanloom_wire::otlp::AttributesWriter;
+
+use crate::config::{Direction, Settings};
+use crate::header_block::Headers;
+use crate::url;
+
+/// What the filter looks at. Values are as the caller sent them: any bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Request<'a> {
+    headers: Option<Headers<'a>>,
+    pub(crate) method: &'a [u8],
+    pub(crate) scheme: &'a [u8],
+    pub(crate) target: &'a [u8],
+    pub(crate) authority: &'a [u8],
+    pub(crate) user_agent: &'a [u8],
+    content_type: &'a [u8],
+    forwarded_for: &'a [u8],
+    request_id: &'a [u8],
+    n_traceparent: usize,
+    n_tracestate: usize,
+    traceparent: &'a [u8],
+    tracestate: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn read(block: &'a [u8]) -> Self {
+        let headers = Headers::new(block);
+        let mut request = Request {
+            headers: Some(headers.clone()),
+            ..Request::default()
+        };
+        for (name, value) in headers {
+            let place = match name {
+                b":method" => &mut request.method,
+                b":scheme" => &mut request.scheme,
+                b":path" => &mut request.target,
+                b":authority" => &mut request.authority,
+                b"user-agent" => &mut request.user_agent,
+                b"content-type" => &mut request.content_type,
+                b"x-forwarded-for" => &mut request.forwarded_for,
+                b"x-request-id" => &mut request.request_id,
+                b"traceparent" => {
+                    request.n_traceparent = request.n_traceparent.saturating_add(1);
+                    &mut request.traceparent
+                }
+                b"tracestate" => {
+                    request.n_tracestate = request.n_tracestate.saturating_add(1);
+                    &mut request.tracestate
+                }
+                _ => continue,
+            };
+            *place = value;
+        }
+        request
+    }
+
+    /// The caller's trace context, or why the trace starts here.
+    pub(crate) fn context(&self) -> Result<Extracted<'a>, Restart> {
+        match (self.n_traceparent, self.n_tracestate) {
+            (0, _) => Err(Restart::Missing),
+            (1, 0) => extract([self.traceparent], []),
+            (1, 1) => extract([self.traceparent], [self.tracestate]),
+            _ => extract(self.all(b"traceparent"), self.all(b"tracestate")),
+        }
+    }
+
+    /// Whether a `tracestate` came, good or not.
+    pub(crate) const fn has_tracestate(&self) -> bool {
+        self.n_tracestate > 0
+    }
+
+    /// Whether the request is a gRPC call.
+    pub(crate) fn is_grpc(&self) -> bool {
+        match self.content_type.strip_prefix(b"application/grpc") {
+            Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
+            None => false,
+        }
+    }
+
+    /// The name of the span while its route is unknown: the method, or the procedure of a gRPC
+    /// call. Never the path, whose values are without number.
+    pub(crate) fn name(&self, bytes_max: usize) -> Cow<'static, str> {
+        if self.is_grpc() {
+            let target = text(self.target, bytes_max);
+            let procedure = url::split_target(&target)
+                .0
+                .trim_start_matches('/')
+                .to_owned();
+            return Cow::Owned(procedure);
+        }
+        Cow::Borrowed(known_method(self.method).unwrap_or("HTTP"))
+    }
+
+    /// Appends the attributes that the headers give.
+    pub(crate) fn write(
+        &self,
+        attributes: &mut AttributesWriter<'_>,
+        settings: &Settings,
+        direction: Direction,
+    ) {
+        let text = |value| text(value, settings.attribute_bytes_max);
+        match known_method(self.method) {
+            Some(method) => attributes.attribute("http.request.method", method),
+            None => {
+                attributes.attribute("http.request.method", "_OTHER");
+                attributes.attribute("http.request.method_original", &*text(self.method));
+            }
+        }
+        let (scheme, target, authority) =
+            (text(self.scheme), text(self.target), text(self.authority));
+        let (path, query) = url::split_target(&target);
+        let query = query.map(|query| url::redact_query(query, &[]));
+        match direction {
+            Direction::Inbound => {
+                attributes.attribute("url.scheme", &*scheme);
+                attributes.attribute("url.path", path);
+                if let Some(query) = query.as_deref().filter(|query| !query.is_empty()) {
+                    attributes.attribute("url.query", query);
+                }
+                if !self.user_agent.is_empty() {
+                    attributes.attribute("user_agent.original", &*text(self.user_agent));
+                }
+                let client = self.forwarded_for.split(|byte| *byte == b',').next();
+                if let Some(client) = client.map(<[u8]>::trim_ascii).filter(|c| !c.is_empty()) {
+                    attributes.attribute("client.address", &*text(client));
+                }
+            }
+            Direction::Outbound => {
+                let authority = url::redact_authority(&authority);
+                let mut full = format!("{scheme}://{authority}{path}");
+                if let Some(query) = query.as_deref() {
+                    full.push('?');
+                    full.push_str(query);
+                }
+                attributes.attribute("url.full", &*full);
+            }
+        }
+        let (host, port) = url::split_host_port(url::without_userinfo(&authority));
+        if !host.is_empty() {
+            attributes.attribute("server.address", host);
+            if let Some(port) = port.or_else(|| url::default_port(&scheme)) {
+                attributes.attribute("server.port", i64::from(port));
+            }
+        }
+        if !self.request_id.is_empty() {
+            attributes.attribute("envoy.request_id", &*text(self.request_id));
+        }
+        if self.is_grpc() {
+            attributes.attribute("rpc.system.name", "grpc");
+            attributes.attribute("rpc.method", path.trim_start_matches('/'));
+        }
+    }
+
+    fn all(&self, wanted: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let headers = self.headers.clone().into_iter().flatten();
+        headers
+            .filter(move |header| header.0 == wanted)
+            .map(|header| header.1)
+    }
+}
+
+/// Foreign bytes as text of at most `bytes_max` bytes; what is not UTF-8 becomes U+FFFD.
+pub(crate) fn text(value: &[u8], bytes_max: usize) -> Cow<'_, str> {
+    let Some(cut) = value.get(..bytes_max).filter(|_| value.len() > bytes_max) else {
+        return String::from_utf8_lossy(value);
+    };
+    // The cut may go through a character: leave out what is left of it.
+    match std::str::from_utf8(cut) {
+        Err(end) if end.error_len().is_none() => {
+            String::from_utf8_lossy(cut.get(..end.valid_up_to()).unwrap_or_default())
+        }
+        _ => String::from_utf8_lossy(cut),
+    }
+}
+
+/// The methods that the conventions know: RFC 9110, RFC 5789 (PATCH), and QUERY.
+fn known_method(method: &[u8]) -> Option<&'static str> {
+    Some(match method {
+        b"GET" => "GET",
+        b"POST" => "POST",
+        b"PUT" => "PUT",
+        b"DELETE" => "DELETE",
+        b"HEAD" => "HEAD",
+        b"PATCH" => "PATCH",
+        b"OPTIONS" => "OPTIONS",
+        b"CONNECT" => "CONNECT",
+        b"TRACE" => "TRACE",
+        b"QUERY" => "QUERY",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header_block;
+    use proptest::prelude::*;
+
+    #[test]
+    fn grpc_is_told_by_its_content_type() {
+        for (content_type, is_grpc) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;a=b", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            let block = header_block::write(&[("content-type", content_type)]);
+            assert_eq!(Request::read(&block).is_grpc(), is_grpc, "{content_type}");
+        }
+    }
+
+    #[test]
+    fn the_path_never_becomes_the_name() {
+        let block = header_block::write(&[(":method", "GET"), (":path", "/cart/17?a=b")]);
+        assert_eq!(Request::read(&block).name(100), "GET");
+        let block = header_block::write(&[(":method", "BREW"), (":path", "/pot")]);
+        assert_eq!(Request::read(&block).name(100), "HTTP");
+    }
+
+    #[test]
+    fn a_grpc_call_is_named_by_its_procedure() {
+        let block = header_block::write(&[
+            (":method", "POST"),
+            (":path", "/shop.Stock/Take"),
+            ("content-type", "application/grpc"),
+        ]);
+        assert_eq!(Request::read(&block).name(100), "shop.Stock/Take");
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_cut_between_characters(value: Vec<u8>, bytes_max in 1usize..20) {
+            let cut = text(&value, bytes_max);
+            // U+FFFD is longer than the byte that it stands for.
+            prop_assert!(cut.len() <= 3 * bytes_max);
+            if let Ok(whole) = std::str::from_utf8(&value) {
+                prop_assert!(whole.starts_with(&*cut) && cut.len() <= bytes_max);
+            }
+        }
+
+        #[test]
+        fn arbitrary_blocks_are_read(block: Vec<u8>) {
+            let _any = Request::read(&block).context();
+        }
+    }
+}

@@ -1,1 +1,71 @@
-//! Placeholder.
+//! Spans of a Rust service, in the traces of its mesh, with one line.
+//!
+//! ```no_run
+//! # async fn handler() {}
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let _tracing = spanloom::init()?;
+//!
+//!     let app = axum::Router::new()
+//!         .route("/orders/{id}", axum::routing::get(handler))
+//!         .layer(spanloom::tower::ServerLayer::new());
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//!     axum::serve(listener, app).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! [`init`] reads the `OTEL_*` variables, which an operator may inject, and sets up everything
+//! that a program otherwise writes by hand: an exporter on a thread of its own, the propagators,
+//! the bridge that turns `tracing` spans (`#[tracing::instrument]`) into OpenTelemetry spans, and
+//! log lines that carry the ids of the current trace. The [`Guard`] that it returns sends what is
+//! left when the program ends. Programs with or without a runtime may call it, on any flavour of
+//! runtime, and no collector has to be there yet.
+//!
+//! [`tower::ServerLayer`] gives each request to a tower or axum service a SERVER span that
+//! continues the trace of the sidecar in front of it, and [`reqwest::SendTraced`] gives each
+//! outgoing request a CLIENT span and sends its context along. Both stand on the OpenTelemetry
+//! API rather than on `tracing` spans, which cost several times as much.
+//!
+//! What this crate is not: an API of its own. Spans are made with [`opentelemetry`] or `tracing`.
+//! The OpenTelemetry crates keep their state in globals, so two versions of them in one program do
+//! not see each other; use the ones that are re-exported here.
+
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod tower;
+
+mod bridge;
+mod builder;
+mod error;
+mod export;
+mod guard;
+mod http;
+mod log;
+mod resource;
+mod settings;
+mod trace;
+
+pub use builder::Builder;
+pub use error::Error;
+pub use guard::Guard;
+pub use log::LogFormat;
+pub use opentelemetry;
+pub use opentelemetry_sdk;
+pub use trace::{Span, Tracer, TracerProvider};
+
+/// Starts tracing as the environment says. Keep the guard until the end of `main`.
+///
+/// # Errors
+///
+/// As for [`Builder::init`].
+pub fn init() -> Result<Guard, Error> {
+    builder().init()
+}
+
+/// Starts with the defaults of [`init`], to be changed before [`Builder::init`].
+pub fn builder() -> Builder {
+    Builder::default()
+}

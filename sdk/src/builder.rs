@@ -1,0 +1,248 @@
+//! From settings to running tracing.
+
+use std::io::{IsTerminal, stdout};
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::propagation::{TextMapCompositePropagator, TextMapPropagator};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, ShouldSample, SpanExporter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::bridge;
+use crate::error::Error;
+use crate::export::{self, BatchProcessor};
+use crate::guard::Guard;
+use crate::log::{self, LogFormat};
+use crate::resource::resource;
+use crate::settings::{
+    BatchSettings, Destination, PropagatorName, RootSampler, SamplerSetting, Settings,
+    process_environment,
+};
+use crate::trace::{self, Shortcut, TracerProvider};
+
+type MakeProcessor =
+    Box<dyn FnOnce(BatchSettings, Resource) -> Result<BatchProcessor, Error> + Send>;
+
+type Lookup = Box<dyn Fn(&str) -> Option<String>>;
+
+/// Says what the environment cannot, then starts tracing. [`builder`](crate::builder) makes one.
+///
+/// Where both speak, the environment wins: whoever deploys a program has the last word.
+#[must_use = "nothing is traced until init is called"]
+pub struct Builder {
+    service_name: Option<String>,
+    resource_attributes: Vec<KeyValue>,
+    lookup: Lookup,
+    make_processor: Option<MakeProcessor>,
+    log_format: LogFormat,
+    flush_timeout: Duration,
+    has_subscriber: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            service_name: None,
+            resource_attributes: Vec::new(),
+            lookup: Box::new(process_environment),
+            make_processor: None,
+            // People read terminals, machines read the rest.
+            log_format: if stdout().is_terminal() {
+                LogFormat::Text
+            } else {
+                LogFormat::Json
+            },
+            flush_timeout: Duration::from_secs(5),
+            has_subscriber: true,
+        }
+    }
+}
+
+impl Builder {
+    /// The service's name, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` name it.
+    pub fn service_name(mut self, name: impl Into<String>) -> Self {
+        self.service_name = Some(name.into());
+        self
+    }
+
+    /// One more attribute of this process, such as its version.
+    pub fn resource_attribute(mut self, attribute: KeyValue) -> Self {
+        self.resource_attributes.push(attribute);
+        self
+    }
+
+    /// How log lines look. By default text on a terminal and JSON elsewhere; `RUST_LOG` says which
+    /// lines appear, `info` and worse when it is unset.
+    pub fn log_format(mut self, format: LogFormat) -> Self {
+        self.log_format = format;
+        self
+    }
+
+    /// How long the end of the program may wait for the last spans; five seconds by default.
+    pub fn flush_timeout(mut self, timeout: Duration) -> Self {
+        self.flush_timeout = timeout;
+        self
+    }
+
+    /// Installs no `tracing` subscriber, for a program that has its own. Without
+    /// [`Guard::layer`] in it, `tracing` spans are not traced and log lines have no ids.
+    pub fn without_subscriber(mut self) -> Self {
+        self.has_subscriber = false;
+        self
+    }
+
+    /// Sends spans here rather than over OTLP.
+    pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
+        self.make_processor = Some(Box::new(move |settings, resource| {
+            BatchProcessor::start(move || Ok(exporter), settings, resource)
+        }));
+        self
+    }
+
+    /// Reads `OTEL_*` variables here rather than in the process's environment.
+    pub fn environment(mut self, lookup: impl Fn(&str) -> Option<String> + 'static) -> Self {
+        self.lookup = Box::new(lookup);
+        self
+    }
+
+    /// Starts tracing for the whole process.
+    ///
+    /// Needs no runtime and no collector: spans wait for it in a bounded queue.
+    ///
+    /// # Errors
+    ///
+    /// When the export thread cannot start, the endpoint is not a URL that can be used, or
+    /// another subscriber is installed. Nothing has been installed then.
+    pub fn init(mut self) -> Result<Guard, Error> {
+        let settings = Settings::read(&self.lookup);
+        let provider = self.provider(&settings)?;
+        if self.has_subscriber {
+            install_subscriber(self.log_format, &provider, &settings)?;
+        }
+        trace::install(&provider);
+        Ok(self.guard(provider, &settings))
+    }
+
+    /// Starts tracing and installs nothing for the process: no subscriber, no global provider, no
+    /// global propagator. For tests, which share a process, and for programs that hand
+    /// [`Guard::tracer_provider`] around.
+    ///
+    /// # Errors
+    ///
+    /// When the export thread cannot start or the endpoint is not a URL that can be used.
+    pub fn start(mut self) -> Result<Guard, Error> {
+        let settings = Settings::read(&self.lookup);
+        let provider = self.provider(&settings)?;
+        Ok(self.guard(provider, &settings))
+    }
+
+    fn provider(&mut self, settings: &Settings) -> Result<TracerProvider, Error> {
+        let name = self.service_name.as_deref();
+        let resource = resource(settings, &self.resource_attributes, name);
+        provider(settings, resource, self.make_processor.take())
+    }
+
+    fn guard(self, provider: TracerProvider, settings: &Settings) -> Guard {
+        for warning in &settings.warnings {
+            tracing::warn!(target: "spanloom", "{warning}");
+        }
+        Guard::new(provider, self.flush_timeout)
+    }
+}
+
+fn provider(
+    settings: &Settings,
+    resource: Resource,
+    make_processor: Option<MakeProcessor>,
+) -> Result<TracerProvider, Error> {
+    let propagator = propagator(&settings.propagators);
+    if settings.disabled {
+        // Contexts still travel on, as the specification asks: only the spans are missing.
+        let sdk = SdkTracerProvider::builder().build();
+        return Ok(TracerProvider::new(sdk, Shortcut::AllSpans, propagator));
+    }
+    let processor = match (make_processor, settings.destination) {
+        (_, Destination::Nowhere) => None,
+        (Some(make), Destination::Otlp) => Some(make(settings.batch, resource.clone())?),
+        (None, Destination::Otlp) => {
+            let endpoint = settings.endpoint.clone();
+            let make = move || export::exporter(&endpoint);
+            Some(BatchProcessor::start(
+                make,
+                settings.batch,
+                resource.clone(),
+            )?)
+        }
+    };
+    let mut builder = SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_span_limits(settings.limits)
+        .with_sampler(sampler(settings.sampler));
+    if let Some(processor) = processor {
+        builder = builder.with_span_processor(processor);
+    }
+    let shortcut = if settings.sampler.parent_based || settings.sampler.root == RootSampler::Off {
+        Shortcut::UnsampledChildren
+    } else {
+        Shortcut::None
+    };
+    Ok(TracerProvider::new(builder.build(), shortcut, propagator))
+}
+
+fn sampler(setting: SamplerSetting) -> Box<dyn ShouldSample> {
+    let root = match setting.root {
+        RootSampler::On => Sampler::AlwaysOn,
+        RootSampler::Off => Sampler::AlwaysOff,
+        RootSampler::Ratio(ratio) => Sampler::TraceIdRatioBased(ratio),
+    };
+    if setting.parent_based {
+        Box::new(Sampler::ParentBased(Box::new(root)))
+    } else {
+        Box::new(root)
+    }
+}
+
+fn propagator(names: &[PropagatorName]) -> TextMapCompositePropagator {
+    let each = names
+        .iter()
+        .map(|name| -> Box<dyn TextMapPropagator + Send + Sync> {
+            match name {
+                PropagatorName::TraceContext => Box::new(TraceContextPropagator::new()),
+                PropagatorName::Baggage => Box::new(BaggagePropagator::new()),
+            }
+        });
+    TextMapCompositePropagator::new(each.collect())
+}
+
+fn install_subscriber(
+    format: LogFormat,
+    provider: &TracerProvider,
+    settings: &Settings,
+) -> Result<(), Error> {
+    let filter = || EnvFilter::builder().parse_lossy(&settings.log_filter);
+    let lines = tracing_subscriber::fmt::layer();
+    let lines = match format {
+        LogFormat::Text => Some(
+            lines
+                .event_format(log::text())
+                .with_filter(filter())
+                .boxed(),
+        ),
+        LogFormat::Json => {
+            let lines = lines.json().event_format(log::json());
+            Some(lines.with_filter(filter()).boxed())
+        }
+        LogFormat::Off => None,
+    };
+    let spans = (!settings.disabled).then(|| bridge::layer(provider.tracer("tracing")));
+    tracing_subscriber::registry()
+        .with(spans)
+        .with(lines)
+        .try_init()
+        .map_err(Error::Subscriber)
+}

@@ -1,0 +1,174 @@
+//! Each variable, read from a map instead of the process.
+
+use super::*;
+
+fn read(variables: &[(&str, &str)]) -> Settings {
+    Settings::read(&|name| {
+        let found = variables.iter().find(|(variable, _)| *variable == name);
+        found.map(|(_, value)| (*value).to_owned())
+    })
+}
+
+#[test]
+fn an_empty_environment_has_the_defaults_of_the_specification() {
+    let settings = read(&[("OTEL_SERVICE_NAME", " "), ("OTEL_PROPAGATORS", "")]);
+    assert_eq!(settings.warnings, [""; 0]);
+    assert!(!settings.disabled);
+    assert_eq!(settings.service_name, None);
+    assert_eq!(
+        settings.propagators,
+        [PropagatorName::TraceContext, PropagatorName::Baggage]
+    );
+    assert_eq!(
+        settings.sampler,
+        SamplerSetting {
+            root: RootSampler::On,
+            parent_based: true
+        }
+    );
+    assert_eq!(settings.destination, Destination::Otlp);
+    assert_eq!(settings.endpoint.url, "http://localhost:4318/v1/traces");
+    assert_eq!(settings.endpoint.protocol, Protocol::HttpProtobuf);
+    assert_eq!(settings.endpoint.timeout, Duration::from_secs(10));
+    assert_eq!(settings.batch, BatchSettings::default());
+}
+
+#[test]
+fn the_service_name_variable_is_stronger_than_the_attribute_list() {
+    let list = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=listed,team=a%20b");
+    assert_eq!(read(&[list]).service_name.as_deref(), Some("listed"));
+    let settings = read(&[list, ("OTEL_SERVICE_NAME", "named")]);
+    assert_eq!(settings.service_name.as_deref(), Some("named"));
+    assert_eq!(
+        settings.resource_attributes,
+        [("team".to_owned(), "a b".to_owned())]
+    );
+}
+
+#[test]
+fn an_unresolved_kubernetes_reference_is_left_out() {
+    let settings = read(&[("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=$(POD_NAME),a=b")]);
+    assert_eq!(
+        settings.resource_attributes,
+        [("a".to_owned(), "b".to_owned())]
+    );
+    assert_eq!(settings.warnings.len(), 1);
+}
+
+#[test]
+fn the_protocol_follows_the_port_until_it_is_named() {
+    let endpoint = |variables: &[(&str, &str)]| read(variables).endpoint;
+    let general = |url| endpoint(&[("OTEL_EXPORTER_OTLP_ENDPOINT", url)]);
+    assert_eq!(general("http://c:4317").protocol, Protocol::Grpc);
+    assert_eq!(general("http://c:4317").url, "http://c:4317");
+    assert_eq!(general("http://c:4318/").url, "http://c:4318/v1/traces");
+    assert_eq!(general("http://[::1]:4317/x").protocol, Protocol::Grpc);
+    assert_eq!(general("https://c/base").url, "https://c/base/v1/traces");
+    let named = endpoint(&[
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:4317/own"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "HTTP/protobuf"),
+    ]);
+    assert_eq!(
+        (named.url.as_str(), named.protocol),
+        ("http://c:4317/own", Protocol::HttpProtobuf)
+    );
+    let grpc = endpoint(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
+    assert_eq!(grpc.url, "http://localhost:4317");
+}
+
+#[test]
+fn headers_and_timeout_for_traces_are_stronger_than_the_general_ones() {
+    let settings = read(&[
+        (
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "authorization=Bearer%20general",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+            "authorization=Bearer%20traces",
+        ),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "1"),
+        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "250"),
+    ]);
+    let header = ("authorization".to_owned(), "Bearer traces".to_owned());
+    assert_eq!(settings.endpoint.headers, [header]);
+    assert_eq!(settings.endpoint.timeout, Duration::from_millis(250));
+}
+
+#[test]
+fn samplers_are_read_with_their_argument() {
+    let sampler = |name, argument| {
+        read(&[
+            ("OTEL_TRACES_SAMPLER", name),
+            ("OTEL_TRACES_SAMPLER_ARG", argument),
+        ])
+        .sampler
+    };
+    let expect = |root, parent_based| SamplerSetting { root, parent_based };
+    assert_eq!(sampler("always_off", ""), expect(RootSampler::Off, false));
+    assert_eq!(
+        sampler("TraceIdRatio", "0.25"),
+        expect(RootSampler::Ratio(0.25), false)
+    );
+    let parent_based = sampler("parentbased_traceidratio", "0.5");
+    assert_eq!(parent_based, expect(RootSampler::Ratio(0.5), true));
+    assert_eq!(
+        sampler("traceidratio", "7"),
+        expect(RootSampler::Ratio(1.0), false)
+    );
+}
+
+#[test]
+fn nonsense_is_reported_and_taken_as_unset() {
+    let settings = read(&[
+        ("OTEL_SDK_DISABLED", "yes"),
+        ("OTEL_PROPAGATORS", "tracecontext,tracecontext,smoke"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_TRACES_EXPORTER", "pigeon"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "many"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "broken"),
+    ]);
+    assert!(!settings.disabled);
+    assert_eq!(settings.propagators, [PropagatorName::TraceContext]);
+    assert_eq!(
+        settings.sampler,
+        SamplerSetting {
+            root: RootSampler::On,
+            parent_based: true
+        }
+    );
+    assert_eq!(settings.destination, Destination::Otlp);
+    assert_eq!(settings.batch, BatchSettings::default());
+    assert_eq!(settings.warnings.len(), 6, "{:#?}", settings.warnings);
+}
+
+#[test]
+fn a_batch_is_never_larger_than_the_queue() {
+    let settings = read(&[("OTEL_BSP_MAX_QUEUE_SIZE", "100")]);
+    assert_eq!(
+        (
+            settings.batch.queue_spans_max,
+            settings.batch.batch_spans_max
+        ),
+        (100, 100)
+    );
+}
+
+#[test]
+fn the_span_limit_of_attributes_is_stronger_than_the_general_one() {
+    let general = ("OTEL_ATTRIBUTE_COUNT_LIMIT", "7");
+    assert_eq!(read(&[general]).limits.max_attributes_per_span, 7);
+    let settings = read(&[general, ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "3")]);
+    assert_eq!(settings.limits.max_attributes_per_span, 3);
+}
+
+#[test]
+fn the_log_level_of_the_sdk_is_its_own_until_rust_log_speaks() {
+    assert_eq!(read(&[]).log_filter, "info,opentelemetry=warn");
+    let level = ("OTEL_LOG_LEVEL", "DEBUG");
+    assert_eq!(
+        read(&[level]).log_filter,
+        "info,opentelemetry=debug,spanloom=debug"
+    );
+    assert_eq!(read(&[level, ("RUST_LOG", "trace")]).log_filter, "trace");
+}

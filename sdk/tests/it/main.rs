@@ -1,0 +1,8 @@
+//! The SDK as programs use it: over real sockets, on every flavour of runtime.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
+mod collector;
+mod export;
+mod http;
+mod logs;

@@ -3,6 +3,9 @@
 //! Spans come in and go out as OTLP bytes (see [`spanloom_wire::otlp`]); what a store makes of them
 //! in between is its own affair. This crate knows no HTTP and no configuration format.
 
+mod clock;
+mod embedded;
+mod error;
 mod matching;
 mod memory;
 mod regroup;
@@ -14,6 +17,9 @@ use bytes::Bytes;
 use spanloom_wire::otlp::SpanKind;
 use spanloom_wire::{Timestamp, TraceId};
 
+pub use clock::Clock;
+pub use embedded::{EmbeddedStore, EmbeddedStoreConfig};
+pub use error::StorageError;
 pub use memory::MemoryStore;
 
 /// Takes spans and keeps them.
@@ -129,21 +135,4 @@ pub struct TraceQuery {
     pub duration_max: Option<Duration>,
     /// At most this many traces.
     pub n_traces_max: usize,
-}
-
-/// Why a store could not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    /// The disk, or whatever the store stands on, failed; the message says what was being done.
-    #[error("{action}")]
-    Io {
-        /// What was being done, with the path.
-        action: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The store is shutting down, or has failed before and takes no more.
-    #[error("the store is closed: {0}")]
-    Closed(String),
 }

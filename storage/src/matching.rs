@@ -94,6 +94,14 @@ impl<'q> SpanMatcher<'q> {
         }
     }
 
+    /// Whether [`Self::fields`] are all that there is to ask.
+    pub(crate) fn needs_only_fields(&self) -> bool {
+        self.scope_name.is_none()
+            && self.scope_version.is_none()
+            && self.resource_attributes.is_empty()
+            && self.attributes.is_empty()
+    }
+
     /// Whether the span meets every condition.
     pub(crate) fn matches(&self, span: &SpanInContext<'_>) -> bool {
         self.fields.matches(span) && self.matches_attributes(span)

@@ -7,8 +7,11 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use spanloom_wire::TraceId;
 use spanloom_wire::otlp::{ResourceSpans, ScopeSpans, Span, TracesView, TracesWriter, put_varint};
+
+use crate::Trace;
 
 /// The tag of `ScopeSpans.spans`: field 2, a length follows.
 const SPANS_TAG: u8 = 2 << 3 | 2;
@@ -114,6 +117,14 @@ impl TraceBuilder {
         });
         self.groups.insert(self.key.as_slice().into(), group);
         group
+    }
+
+    /// The trace; `None` without a single span.
+    pub(crate) fn finish(&self, id: TraceId) -> Option<Trace> {
+        let mut traces_data = Vec::new();
+        self.append_to(&mut traces_data);
+        let traces_data = Bytes::from(traces_data);
+        (!traces_data.is_empty()).then_some(Trace { id, traces_data })
     }
 
     /// Appends what was collected as `resource_spans`.

@@ -208,10 +208,10 @@ fn each_attribute_may_be_in_another_place() {
     let request = request(|span| {
         span.attributes(|list| list.attribute("on.span", "1"));
         span.event(Timestamp::default(), "first", |list| {
-            list.attribute("on.event", "2")
+            list.attribute("on.event", "2");
         });
         span.event(Timestamp::default(), "second", |list| {
-            list.attribute("on.other", "3")
+            list.attribute("on.other", "3");
         });
         let (trace, other) = (TraceId::from_bytes([9; 16]), SpanId::from_bytes([9; 8]));
         span.link(trace.unwrap(), other.unwrap(), |link| {

@@ -27,7 +27,8 @@ use crate::http::{self, Response};
 use crate::jaeger::{Jaeger, Trace};
 
 pub use collector::Collector;
-use leash::Leash;
+pub use leash::Leash;
+pub use process::Process;
 use service::Service;
 pub use sidecar::Sidecar;
 

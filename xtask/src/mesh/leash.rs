@@ -37,7 +37,7 @@ done
 "#;
 
 /// Holds processes and a folder for as long as we live.
-pub(super) struct Leash {
+pub struct Leash {
     folder: PathBuf,
     shell: Mutex<Shell>,
 }
@@ -50,7 +50,7 @@ struct Shell {
 
 impl Leash {
     /// Makes a folder for logs and data and starts the shell that will remove it.
-    pub(super) fn new() -> Result<Arc<Self>> {
+    pub fn new() -> Result<Arc<Self>> {
         let folder = tempfile::Builder::new()
             .prefix("spanloom-mesh-")
             .tempdir()
@@ -74,22 +74,22 @@ impl Leash {
     }
 
     /// Where everything that runs keeps its logs and data.
-    pub(super) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Takes a process group on the leash.
-    pub(super) fn hold(&self, group: u32) {
+    pub fn hold(&self, group: u32) {
         self.order(&format!("hold {group}"));
     }
 
     /// Lets a process group go that has ended.
-    pub(super) fn release(&self, group: u32) {
+    pub fn release(&self, group: u32) {
         self.order(&format!("release {group}"));
     }
 
     /// Leaves the folder there when all is over.
-    pub(super) fn keep_folder(&self) {
+    pub fn keep_folder(&self) {
         self.order("keep");
     }
 

@@ -17,7 +17,7 @@ use crate::wait;
 const LOG_TAIL_BYTES: u64 = 2000;
 
 /// A running process. Dropping it asks it to stop, and kills it when it does not.
-pub(super) struct Process {
+pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
@@ -27,7 +27,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `command`; `name` is how messages and the log file call it.
-    pub(super) fn spawn(leash: &Arc<Leash>, name: &str, command: &mut Command) -> Result<Self> {
+    pub fn spawn(leash: &Arc<Leash>, name: &str, command: &mut Command) -> Result<Self> {
         let log = leash.folder().join(format!("{name}.log"));
         let output =
             File::create(&log).with_context(|| format!("cannot make {}", log.display()))?;
@@ -48,8 +48,13 @@ impl Process {
         })
     }
 
+    /// Its process id, which is its process group's, too.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for a state of this process, and fails early when it ends instead.
-    pub(super) fn wait_for<T>(
+    pub fn wait_for<T>(
         &mut self,
         what: &str,
         mut state: impl FnMut() -> Result<Option<T>>,
@@ -62,7 +67,7 @@ impl Process {
     }
 
     /// Fails when the process has ended.
-    pub(super) fn check_alive(&mut self) -> Result<()> {
+    pub fn check_alive(&mut self) -> Result<()> {
         if let Some(status) = self.try_wait()? {
             bail!("{} ended ({status})\n{}", self.name, self.log_tail());
         }
@@ -70,7 +75,7 @@ impl Process {
     }
 
     /// Asks the process to stop, and fails when it does not or when it ends with a failure.
-    pub(super) fn stop(mut self) -> Result<()> {
+    pub fn stop(mut self) -> Result<()> {
         self.signal(Signal::TERM);
         let name = self.name.clone();
         let status = wait::until(&format!("the end of {name}"), || self.try_wait())?;

@@ -8,9 +8,7 @@
 //! The native tracer runs with its defaults (flush at 5 spans or 5 s), the filter with its own. No
 //! request carries trace context, so every sampling decision is the proxy's.
 
-mod envoy;
 mod load;
-mod sink;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,8 +18,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::json;
 
-use envoy::{Envoy, Tracing};
-use sink::Sink;
+use spanloom_tests::lab::{Delivery, Envoy, EnvoyOptions, Sink, Tracing};
 
 /// Measures CPU microseconds a request added by tracing.
 #[derive(Parser)]
@@ -44,15 +41,23 @@ struct Args {
 }
 
 /// The cases of a round; the first is the baseline of all.
-const CASES: [(&str, Tracing); 7] = [
-    ("no tracing", Tracing::None),
-    ("filter 100 %", Tracing::Filter { percent: 100.0 }),
-    ("native 100 %", Tracing::Native { percent: 100.0 }),
-    ("filter 1 %", Tracing::Filter { percent: 1.0 }),
-    ("native 1 %", Tracing::Native { percent: 1.0 }),
-    ("filter 0 %", Tracing::Filter { percent: 0.0 }),
-    ("native 0 %", Tracing::Native { percent: 0.0 }),
+const CASES: [(&str, Who, f64); 7] = [
+    ("no tracing", Who::Nobody, 0.0),
+    ("filter 100 %", Who::Filter, 100.0),
+    ("native 100 %", Who::Native, 100.0),
+    ("filter 1 %", Who::Filter, 1.0),
+    ("native 1 %", Who::Native, 1.0),
+    ("filter 0 %", Who::Filter, 0.0),
+    ("native 0 %", Who::Native, 0.0),
 ];
+
+/// Who makes spans.
+#[derive(Clone, Copy)]
+enum Who {
+    Nobody,
+    Filter,
+    Native,
+}
 
 /// How many requests a case gets before the next case's turn.
 const SLICE: usize = 500;
@@ -66,8 +71,11 @@ const SETTLE: Duration = Duration::from_millis(5_500);
 
 struct Case {
     name: &'static str,
-    tracing: Tracing,
+    percent: f64,
     envoy: Envoy,
+    listener: SocketAddr,
+    /// CPU milliseconds of its Envoy when it was ready.
+    cpu_at_ready_ms: f64,
     /// CPU microseconds a request, one entry a round.
     cost_us: Vec<f64>,
 }
@@ -76,28 +84,26 @@ struct Case {
 async fn main() -> Result<()> {
     let args = Args::parse();
     let upstream = load::start_upstream().await?;
-    let sink = Sink::start().await?;
+    let sink = Sink::start()?;
     let mut cases = Vec::new();
-    for (name, tracing) in CASES {
-        let envoy = Envoy::start(&args.envoy, &args.module, tracing, upstream, sink.address())
-            .await
-            .with_context(|| format!("start envoy for {name}"))?;
+    for (name, who, percent) in CASES {
+        let mut options = EnvoyOptions::new(tracing(&args, who, percent), sink.address());
+        options.app = upstream;
+        let envoy = Envoy::start(&args.envoy, &options).with_context(|| format!("start {name}"))?;
         cases.push(Case {
             name,
-            tracing,
+            percent,
+            listener: envoy.listener("inbound")?,
+            cpu_at_ready_ms: envoy.cpu_us()? / 1_000.0,
             envoy,
             cost_us: Vec::new(),
         });
     }
-    let load_cpu_ms: Vec<_> = cases
-        .iter()
-        .map(|case| case.envoy.cpu_at_ready_ms())
-        .collect();
 
     // Warm caches and connections, and see that each case does what it is here for.
     for case in &cases {
         let before = sink.n_spans();
-        load::run(case.envoy.listener(), N_CONNECTIONS, 1_000).await?;
+        load::run(case.listener, N_CONNECTIONS, 1_000).await?;
         tokio::time::sleep(SETTLE).await;
         check_spans(case, sink.n_spans() - before, 1_000)?;
     }
@@ -112,7 +118,7 @@ async fn main() -> Result<()> {
         for slice in 0..n_slices {
             for turn in 0..cases.len() {
                 let case = &cases[(slice + turn) % cases.len()];
-                load::run(case.envoy.listener(), N_CONNECTIONS, SLICE).await?;
+                load::run(case.listener, N_CONNECTIONS, SLICE).await?;
             }
         }
         // All cases settle at once: an idle Envoy costs next to nothing.
@@ -132,19 +138,30 @@ async fn main() -> Result<()> {
         ));
     }
 
-    report(&args, &cases, &load_cpu_ms, &rss_start_kib)
+    report(&args, &cases, &rss_start_kib)
+}
+
+fn tracing(args: &Args, who: Who, percent: f64) -> Tracing {
+    match who {
+        Who::Nobody => Tracing::None,
+        Who::Native => Tracing::Native { percent },
+        Who::Filter => Tracing::Filter {
+            module: args.module.clone(),
+            configuration: json!({
+                "service_name": "orders",
+                "sampling": { "ratio": percent / 100.0 }
+            }),
+            delivery: Delivery::Inline,
+        },
+    }
 }
 
 /// A case that exports nothing, or that samples what it should not, measures something else.
 fn check_spans(case: &Case, n_spans: u64, n_requests: u64) -> Result<()> {
-    let expected = match case.tracing {
-        Tracing::Filter { percent } | Tracing::Native { percent } if percent == 100.0 => {
-            n_requests..=n_requests
-        }
-        Tracing::Filter { percent } | Tracing::Native { percent } if percent > 0.0 => {
-            1..=n_requests / 20
-        }
-        _ => 0..=0,
+    let expected = match case.percent {
+        100.0 => n_requests..=n_requests,
+        0.0 => 0..=0,
+        _ => 1..=n_requests / 20,
     };
     if expected.contains(&n_spans) {
         return Ok(());
@@ -155,7 +172,7 @@ fn check_spans(case: &Case, n_spans: u64, n_requests: u64) -> Result<()> {
     )
 }
 
-fn report(args: &Args, cases: &[Case], load_cpu_ms: &[f64], rss_start_kib: &[u64]) -> Result<()> {
+fn report(args: &Args, cases: &[Case], rss_start_kib: &[u64]) -> Result<()> {
     let base = &cases[0];
     let added = |case: &Case| -> Vec<f64> {
         case.cost_us
@@ -189,7 +206,7 @@ fn report(args: &Args, cases: &[Case], load_cpu_ms: &[f64], rss_start_kib: &[u64
         Figure::at_most("module size", module_bytes as f64 / 1024.0, 400.0, "KiB"),
         Figure::info(
             "load: CPU over an envoy without it",
-            load_cpu_ms[1] - load_cpu_ms[0],
+            cases[1].cpu_at_ready_ms - cases[0].cpu_at_ready_ms,
             "ms",
         ),
         Figure::info("memory growth at 100 %", growth_kib as f64, "KiB"),

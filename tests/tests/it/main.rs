@@ -1,0 +1,3 @@
+//! The whole-system tests. All of a file's tests share one mesh, see `spanloom_tests::mesh`.
+
+mod w3c;

@@ -1,4 +1,5 @@
-//! The context of a request as it travels in headers: W3C Trace Context level 2.
+//! The context of a request as it travels in headers: W3C Trace Context level 2, and the formats
+//! of other tracing systems behind [`Format`].
 //!
 //! [`extract`] reads what came in and says whether to go on with the caller's trace or to start
 //! another; [`TraceContext::to_traceparent`] writes what goes out. Header values are bytes, as
@@ -8,9 +9,16 @@
 //! - A broken `tracestate` is dropped alone; the parent stays.
 //! - Flags beyond sampled and random are read as zero, as the specification orders them sent.
 
+mod b3;
+mod datadog;
+mod format;
+mod grpc_trace_bin;
+mod jaeger;
 mod traceparent;
 mod tracestate;
+mod xray;
 
+pub use format::{Caller, Format, Outgoing, Parent, SamplingState, extract_first, inject_in_kind};
 pub use traceparent::{InvalidTraceparent, TRACEPARENT_BYTES};
 pub use tracestate::{
     InvalidTraceState, KEY_BYTES_MAX, MEMBERS_MAX, Members, TraceState, VALUE_BYTES_MAX,
@@ -19,6 +27,11 @@ pub use tracestate::{
 use std::fmt;
 
 use crate::{SpanId, TraceId};
+
+/// The header with the caller's context.
+pub const TRACEPARENT: &str = "traceparent";
+/// The header with what tracing systems on the way have to say.
+pub const TRACESTATE: &str = "tracestate";
 
 /// The flags of a trace that this version of the specification knows; all others are zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -161,7 +174,7 @@ pub fn extract<'a>(
 }
 
 /// `value` without the optional whitespace of HTTP (RFC 9110, section 5.6.3) around it.
-fn trim(value: &[u8]) -> &[u8] {
+pub(crate) fn trim(value: &[u8]) -> &[u8] {
     let mut value = value;
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;

@@ -72,6 +72,21 @@ macro_rules! id {
                 Self::from_bytes(bytes).ok_or(InvalidId::Zero)
             }
 
+            /// The id in hexadecimal text, in either case, that may have lost its leading zeros.
+            pub(crate) fn from_short_hex(text: &[u8]) -> Option<Self> {
+                if text.len() > 2 * $n_bytes {
+                    return None;
+                }
+                let mut bytes = [0; $n_bytes];
+                for (byte, digits) in bytes.iter_mut().rev().zip(text.rchunks(2)) {
+                    *byte = match digits {
+                        [digit] => hex_value(*digit)?,
+                        pair => hex_byte(pair)?,
+                    };
+                }
+                Self::from_bytes(bytes)
+            }
+
             /// The bytes, most significant first.
             pub const fn to_bytes(self) -> [u8; $n_bytes] {
                 self.0
@@ -160,6 +175,17 @@ mod tests {
         let id: TraceId = "0AF7651916CD43DD8448EB211C80319C".parse().unwrap();
         assert_eq!(id.to_string(), "0af7651916cd43dd8448eb211c80319c");
         assert_eq!(TraceId::from_hex(&id.to_hex()), Ok(id));
+    }
+
+    #[test]
+    fn short_hex_is_filled_with_zeros_from_the_left() {
+        let id = SpanId::from_bytes([0, 0, 0, 0, 0, 0, 0x0a, 0xbc]);
+        for text in ["abc", "0ABC", "0000000000000abc"] {
+            assert_eq!(SpanId::from_short_hex(text.as_bytes()), id, "{text}");
+        }
+        for text in ["", "0", "00000000000000abc", "ab-", "-ab"] {
+            assert_eq!(SpanId::from_short_hex(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

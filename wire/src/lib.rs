@@ -1,4 +1,5 @@
-//! What travels through a mesh, and nothing else: ids, trace context and OTLP spans as bytes.
+//! What travels through a mesh, and nothing else: ids, trace context, baggage, what samplers write
+//! into it, and OTLP spans as bytes.
 //!
 //! This crate builds for `wasm32-wasip1` and for native targets. It has no dependencies, does no
 //! I/O, reads no clock and draws no random numbers: callers bring those. Nothing in it panics on
@@ -38,11 +39,13 @@
     )
 )]
 
+pub mod baggage;
 pub mod context;
 pub mod otlp;
 pub mod sampling;
 
 mod id;
+mod percent;
 mod time;
 
 pub use id::{InvalidId, SpanId, TraceId};

@@ -1,0 +1,1 @@
+//! What a configuration becomes, and what is said of a wrong one.

@@ -1,0 +1,1 @@
+//! The reference page `CONFIGURATION.md`, made of the tables in the code.

@@ -29,6 +29,7 @@
 //! assert_eq!(span.name, "GET /cart/{id}");
 //! ```
 
+// The filter runs this inside Envoy, where a panic takes a worker's whole VM down.
 #![cfg_attr(
     not(test),
     warn(

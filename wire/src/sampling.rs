@@ -84,14 +84,17 @@ impl Threshold {
         ALL as f64 / (ALL - self.0) as f64
     }
 
+    /// How many digits there are without the zeros at the end, of which one stays.
+    fn n_digits(self) -> usize {
+        let n_zeros = self.0.trailing_zeros() / 4;
+        N_DIGITS.saturating_sub(n_zeros).max(1) as usize
+    }
+
     fn push_hex(self, text: &mut String) {
         let mut digits = self.0;
-        loop {
+        for _ in 0..self.n_digits() {
             text.push(char::from(hex_digit((digits >> 52) as u8)));
             digits = (digits << 4) % ALL;
-            if digits == 0 {
-                return;
-            }
         }
     }
 }
@@ -188,22 +191,17 @@ impl Decision {
             return state.clone();
         }
         let mut text = String::with_capacity(value.len() + 4 + N_DIGITS as usize);
-        let separate = |text: &mut String| {
+        for (_, part) in sub_values(value).filter(|(key, _)| *key != "th") {
             if !text.is_empty() {
                 text.push(';');
             }
-        };
-        for (_, part) in sub_values(value).filter(|(key, _)| *key != "th") {
-            separate(&mut text);
             text.push_str(part);
         }
         if let Some(threshold) = self.threshold {
-            let n_others = text.len();
-            separate(&mut text);
-            text.push_str("th:");
-            threshold.push_hex(&mut text);
-            if text.len() > VALUE_BYTES_MAX {
-                text.truncate(n_others);
+            let separator = if text.is_empty() { "th:" } else { ";th:" };
+            if text.len() + separator.len() + threshold.n_digits() <= VALUE_BYTES_MAX {
+                text.push_str(separator);
+                threshold.push_hex(&mut text);
             }
         }
         if text.is_empty() {

@@ -167,18 +167,20 @@ pub(crate) fn put_message_field(out: &mut Vec<u8>, number: u32, write: impl FnOn
     put_length(out, length_at);
 }
 
-/// Writes the length of the body that begins behind `length_at`.
+/// Writes the length of the body that begins behind the one byte left for it at `length_at`.
 fn put_length(out: &mut Vec<u8>, length_at: usize) {
-    let body_at = length_at + 1;
-    let length = out.len().saturating_sub(body_at);
+    let length = out.len().saturating_sub(length_at + 1);
     let n_bits = usize::BITS - (length | 1).leading_zeros();
-    let n_bytes = n_bits.div_ceil(7) as usize;
-    if n_bytes > 1 {
-        out.resize(out.len() + n_bytes - 1, 0);
-        out.copy_within(body_at..body_at + length, length_at + n_bytes);
+    let n_more_bytes = (n_bits.div_ceil(7) - 1) as usize;
+    out.resize(out.len() + n_more_bytes, 0);
+    let Some(field) = out.get_mut(length_at..) else {
+        return;
+    };
+    if n_more_bytes > 0 && n_more_bytes <= field.len() {
+        field.rotate_right(n_more_bytes);
     }
     let mut rest = length;
-    for byte in out.iter_mut().skip(length_at).take(n_bytes) {
+    for byte in field.iter_mut().take(1 + n_more_bytes) {
         let more = rest >= 0x80;
         *byte = rest as u8 & 0x7f | u8::from(more) << 7;
         rest >>= 7;

@@ -13,7 +13,7 @@ use spanloom_wire::otlp::{
     Attributes, AttributesWriter, DEPTH_MAX, InvalidOtlp, SpanKind, SpanWriter, StatusCode,
     TracesView, TracesWriter, Value, validate,
 };
-use spanloom_wire::{SpanId, Timestamp, TraceId};
+use spanloom_wire::{InvalidId, SpanId, Timestamp, TraceId};
 
 use crate::requests::{request, writable_request};
 
@@ -47,20 +47,6 @@ proptest! {
     }
 
     #[test]
-    fn a_request_cut_anywhere_is_judged_as_prost_judges_it(request in request()) {
-        let bytes = request.encode_to_vec();
-        // Long requests hold long texts: there every 97th place will do.
-        let step = if bytes.len() > 4096 { 97 } else { 1 };
-        for end in (0..bytes.len()).step_by(step) {
-            let cut = &bytes[..end];
-            seen_by_views(cut);
-            prop_assert_eq!(
-                validate(cut).is_ok(), ExportTraceServiceRequest::decode(cut).is_ok(), "cut at {}", end,
-            );
-        }
-    }
-
-    #[test]
     fn a_damaged_request_is_judged_as_prost_judges_it(
         request in request(),
         damage in vec((any::<Index>(), any::<u8>(), 0..3), 1..4),
@@ -82,6 +68,25 @@ proptest! {
     #[test]
     fn arbitrary_bytes_are_judged_as_prost_judges_them(bytes in vec(any::<u8>(), 0..256)) {
         check_judgement(&bytes)?;
+    }
+}
+
+proptest! {
+    // Each case is thousands of requests.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_request_cut_anywhere_is_judged_as_prost_judges_it(request in request()) {
+        let bytes = request.encode_to_vec();
+        // Long requests hold long texts: there every 97th place will do.
+        let step = if bytes.len() > 4096 { 97 } else { 1 };
+        for end in (0..bytes.len()).step_by(step) {
+            let cut = &bytes[..end];
+            seen_by_views(cut);
+            prop_assert_eq!(
+                validate(cut).is_ok(), ExportTraceServiceRequest::decode(cut).is_ok(), "cut at {}", end,
+            );
+        }
     }
 }
 
@@ -154,11 +159,84 @@ fn values_nest_to_the_bound_and_libraries_still_read_them() {
 
 #[test]
 fn numbers_of_more_than_64_bits_are_refused() {
-    // Field 100, a varint of ten bytes, unknown to everyone.
+    // Field 100, unknown to everyone, with a varint of ten bytes.
     let number = |last| [&[0xa0, 0x06][..], &[0xff; 9], &[last]].concat();
     assert!(validate(&number(0x01)).is_ok());
     assert_eq!(validate(&number(0x02)), Err(InvalidOtlp::Varint));
     assert_eq!(validate(&number(0x81)), Err(InvalidOtlp::Varint));
+}
+
+#[test]
+fn each_fault_has_its_name() {
+    let request = |change: fn(&mut trace::Span)| {
+        let mut span = trace::Span {
+            trace_id: vec![1; 16],
+            span_id: vec![1; 8],
+            ..Default::default()
+        };
+        change(&mut span);
+        let scope_spans = vec![trace::ScopeSpans {
+            spans: vec![span],
+            ..Default::default()
+        }];
+        let resource_spans = vec![trace::ResourceSpans {
+            scope_spans,
+            ..Default::default()
+        }];
+        ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+    };
+    let fault = |change| validate(&request(change)).err();
+    assert_eq!(fault(|_| {}), None);
+    assert_eq!(
+        fault(|span| span.parent_span_id = vec![0; 8]),
+        None,
+        "zeros say: a root"
+    );
+    let trace_id = |why| Some(InvalidOtlp::TraceId(why));
+    assert_eq!(
+        fault(|span| span.trace_id.clear()),
+        trace_id(InvalidId::Length)
+    );
+    assert_eq!(
+        fault(|span| span.trace_id.truncate(8)),
+        trace_id(InvalidId::Length)
+    );
+    assert_eq!(
+        fault(|span| span.trace_id.fill(0)),
+        trace_id(InvalidId::Zero)
+    );
+    let span_id = |why| Some(InvalidOtlp::SpanId(why));
+    assert_eq!(
+        fault(|span| span.span_id.clear()),
+        span_id(InvalidId::Length)
+    );
+    assert_eq!(
+        fault(|span| span.span_id.push(1)),
+        span_id(InvalidId::Length)
+    );
+    assert_eq!(fault(|span| span.span_id.fill(0)), span_id(InvalidId::Zero));
+    let parent = Some(InvalidOtlp::ParentSpanId);
+    assert_eq!(fault(|span| span.parent_span_id = vec![1; 16]), parent);
+
+    let mut not_utf8 = request(|span| span.name = "name".to_owned());
+    let at = not_utf8
+        .windows(4)
+        .position(|text| text == b"name")
+        .unwrap();
+    not_utf8[at] = 0xff;
+    assert_eq!(validate(&not_utf8), Err(InvalidOtlp::Utf8));
+    assert_eq!(validate(&[0x0a, 1]), Err(InvalidOtlp::Truncated));
+    assert_eq!(
+        validate(&[0x08, 1]),
+        Err(InvalidOtlp::WireType),
+        "a number for a message"
+    );
+    assert_eq!(
+        validate(&[0x0f]),
+        Err(InvalidOtlp::WireType),
+        "a wire type of 7"
+    );
+    assert_eq!(validate(&[0x02, 0]), Err(InvalidOtlp::FieldNumber));
 }
 
 #[test]

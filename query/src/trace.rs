@@ -1,10 +1,13 @@
 //! What a trace is made of, computed once for every reader: iterative and linear, so that a chain of
 //! 100,000 spans is as safe as a flat list of them.
 
+mod columns;
 mod distinct;
+mod preorder;
 
 use spanloom_wire::otlp::Resource;
 
+pub(crate) use self::columns::{Columns, Parent};
 pub(crate) use self::distinct::Distinct;
 
 /// The name of the service that a resource describes, with the two names that the collector's and

@@ -12,12 +12,13 @@ use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use spanloom_storage::{StorageError, TraceQuery};
 use spanloom_wire::TraceId;
 use spanloom_wire::otlp::SpanKind;
 
-use self::params::{InvalidParam, Params, parse_trace_id};
+pub(crate) use self::params::{InvalidParam, Params, parse_time, parse_trace_id};
+pub(crate) use self::trace_json::value_as_json;
 
 use crate::App;
 use crate::json::JsonWriter;
@@ -26,15 +27,17 @@ use self::envelope::TraceNotFound;
 
 type QueryString = Query<Vec<(String, String)>>;
 
-/// The routes below `/api`.
+/// The routes from `/api` on.
 pub(crate) fn router() -> Router<App> {
     Router::new()
-        .route("/services", get(services))
-        .route("/services/{service}/operations", get(operation_names))
-        .route("/operations", get(operations))
-        .route("/traces", get(search))
-        .route("/traces/{id}", get(trace))
-        .fallback(not_found)
+        .route("/api/services", get(services))
+        .route("/api/services/{service}/operations", get(operation_names))
+        .route("/api/operations", get(operations))
+        .route("/api/traces", get(search))
+        .route("/api/traces/{id}", get(trace))
+        .route("/api", any(not_found))
+        .route("/api/", any(not_found))
+        .route("/api/{*unknown}", any(not_found))
 }
 
 async fn services(State(app): State<App>, Query(pairs): QueryString) -> Result<Response, ApiError> {

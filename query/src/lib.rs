@@ -24,6 +24,7 @@
 
 mod api;
 mod json;
+mod page;
 mod trace;
 
 use std::sync::Arc;
@@ -75,6 +76,7 @@ struct App {
 /// The Jaeger API under `/api` and the pages beside it.
 pub fn router(reader: Arc<dyn TraceReader>, options: Options) -> Router {
     Router::new()
-        .nest("/api", api::router())
+        .merge(api::router())
+        .merge(page::router())
         .with_state(App { reader, options })
 }

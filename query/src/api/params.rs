@@ -197,7 +197,7 @@ pub(crate) fn parse_trace_id(text: &str) -> Result<TraceId, InvalidParam> {
 /// A time since the epoch, its unit told by its magnitude: Jaeger counts microseconds, Grafana may
 /// send milliseconds here (grafana/grafana-jaeger-datasource), OTLP people paste nanoseconds. The
 /// bounds are the year 1973 in one unit and the year 5138 in the next finer one.
-fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
     let number: u64 = text
         .parse()
         .map_err(|_| format!("expected a time as a number of microseconds, got '{text}'"))?;
@@ -211,7 +211,7 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
 }
 
 /// A duration as Go's `time.ParseDuration` reads it, without a sign: `1.5s`, `100ms`, `1h2m`.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+fn parse_duration(text: &str) -> Result<Duration, String> {
     let invalid = || {
         let units = "ns, us, ms, s, m or h";
         format!("expected a duration such as 100ms or 1.2s (units {units}), got '{text}'")

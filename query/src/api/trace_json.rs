@@ -2,7 +2,8 @@
 //!
 //! The rules are those of the OpenTelemetry collector's Jaeger translator followed by Jaeger's
 //! `uimodel` converter: what OTLP keeps in fields becomes tags, parents and links become references,
-//! events become logs, resources become processes.
+//! events become logs, resources become processes. Jaeger's `flags` are left out, as there: bit 1
+//! means "debug" in Jaeger and "random trace id" in OTLP.
 
 use std::collections::HashMap;
 
@@ -94,10 +95,6 @@ fn write_span(
     trace_id(json, id);
     json.key("spanID");
     span_id(json, span.span_id);
-    if span.flags != 0 {
-        json.key("flags");
-        json.unsigned(span.flags.into());
-    }
     json.key("operationName");
     json.string(span.name);
     json.key("references");

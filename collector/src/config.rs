@@ -16,6 +16,7 @@ use std::time::Duration;
 use http::{HeaderMap, Uri};
 
 pub use section::Problem;
+use section::Problems;
 
 use crate::exporters::debug::Verbosity;
 use crate::exporters::retry::RetryPolicy;
@@ -229,7 +230,7 @@ impl Config {
     /// Every fault that was found.
     pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
         let root = yaml::parse(text, env).map_err(ConfigError::Yaml)?;
-        graph::read(root).map_err(ConfigError::Problems)
+        graph::read(&Problems::default(), root).map_err(ConfigError::Problems)
     }
 }
 

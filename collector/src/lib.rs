@@ -33,7 +33,8 @@ pub mod ledger;
 pub mod pipeline;
 pub mod reason;
 pub mod receivers;
-pub mod reference;
+#[cfg(test)]
+mod reference;
 pub mod serve;
 pub mod service;
 pub mod settings;

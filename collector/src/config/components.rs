@@ -158,7 +158,7 @@ fn listen_endpoint(section: &mut Section<'_>, default: &str) -> String {
     };
     if !is_host_and_port(&endpoint) {
         let message = format!("expected host:port, such as 0.0.0.0:4317, found {endpoint:?}");
-        section.problem_at(section.line(), "endpoint", message);
+        section.problem_of("endpoint", message);
     }
     endpoint
 }
@@ -198,7 +198,7 @@ pub(super) fn otlp_grpc_exporter(section: &mut Section<'_>) -> Option<ExporterKi
     };
     if !is_host_and_port(&authority) {
         let message = format!("expected host:port or http://host:port, found {endpoint:?}");
-        section.problem_at(section.line(), "endpoint", message);
+        section.problem_of("endpoint", message);
         return None;
     }
     if !is_plain {
@@ -240,7 +240,7 @@ pub(super) fn otlp_http_exporter(section: &mut Section<'_>) -> Option<ExporterKi
         (Some(whole), _) => whole,
         (None, Some(base)) => format!("{}/v1/traces", base.trim_end_matches('/')),
         (None, None) => {
-            section.problem_at(section.line(), "endpoint", "missing; the destination's URL");
+            section.problem_of("endpoint", "missing; the destination's URL");
             return None;
         }
     };
@@ -254,7 +254,7 @@ pub(super) fn otlp_http_exporter(section: &mut Section<'_>) -> Option<ExporterKi
         }
         _ => {
             let message = format!("expected a URL such as http://host:4318, found {url:?}");
-            section.problem_at(section.line(), "endpoint", message);
+            section.problem_of("endpoint", message);
             None
         }
     }
@@ -265,7 +265,7 @@ fn sending(section: &mut Section<'_>, timeout: std::time::Duration) -> Sending {
         && compression != "none"
     {
         let message = "Spanloom does not compress what it sends yet; write none, or leave it out";
-        section.problem_at(section.line(), "compression", message);
+        section.problem_of("compression", message);
     }
     if let Some(mut queue) = section.section("sending_queue") {
         if queue.bool("enabled").unwrap_or(true) {
@@ -429,14 +429,18 @@ fn store(section: &mut Section<'_>) -> Option<StoreKind> {
         (None, Some(mut memory)) => {
             let n_traces_max = memory.uint("max_traces").unwrap_or(100_000);
             if n_traces_max == 0 {
-                memory.problem_at(memory.line(), "max_traces", "expected at least 1, found 0");
+                memory.problem_of("max_traces", "expected at least 1, found 0");
             }
             Some(StoreKind::Memory {
                 n_traces_max: usize::try_from(n_traces_max).unwrap_or(usize::MAX),
             })
         }
-        _ => {
+        (embedded, memory) => {
             section.problem("expected one of embedded, memory");
+            // One complaint is enough.
+            for mut unused in [embedded, memory].into_iter().flatten() {
+                unused.take_rest();
+            }
             None
         }
     }
@@ -473,9 +477,10 @@ pub(super) fn jaeger_query(section: &mut Section<'_>) -> Option<Query> {
 }
 
 fn required(section: &mut Section<'_>, key: &'static str, meaning: &str) -> Option<String> {
-    let value = section.text(key).filter(|value| !value.is_empty());
-    if value.is_none() {
-        section.problem_at(section.line(), key, format!("missing; {meaning}"));
+    let is_there = section.has(key);
+    let value = section.text(key);
+    if !is_there {
+        section.problem_of(key, format!("missing; {meaning}"));
     }
     value
 }

@@ -6,10 +6,9 @@ use super::yaml::Node;
 use super::{Config, Exporter, LogLevel, Logs, OtlpReceiver, Pipeline, Query, Store};
 
 /// Reads the whole tree.
-pub(super) fn read(root: Node) -> Result<Config, Vec<Problem>> {
-    let problems = Problems::default();
-    let config = read_root(&problems, root);
-    let problems = problems.into_sorted();
+pub(super) fn read(problems: &Problems, root: Node) -> Result<Config, Vec<Problem>> {
+    let config = read_root(problems, root);
+    let problems = problems.sorted();
     if problems.is_empty() {
         Ok(config)
     } else {
@@ -66,6 +65,7 @@ fn read_root(problems: &Problems, root: Node) -> Config {
 /// A component that is defined; `value` is missing when its definition is faulty.
 struct Definition<T> {
     id: String,
+    line: u64,
     value: Option<T>,
 }
 
@@ -85,8 +85,9 @@ fn definitions<T>(
         .into_iter()
         .map(|(id, node)| {
             let kind = id.split('/').next().unwrap_or(&id).to_owned();
+            let line = node.line;
             let value = read(&id, &kind, section.named(&id, node));
-            Definition { id, value }
+            Definition { id, line, value }
         })
         .collect()
 }
@@ -195,7 +196,7 @@ fn read_service(root: &mut Section<'_>) -> Service {
         logs: Logs::default(),
     };
     let Some(mut section) = root.section("service") else {
-        root.problem_at(0, "service", "missing; it says which pipelines run");
+        root.problem_of("service", "missing; it says which pipelines run");
         return service;
     };
     service.extensions = section.texts("extensions");
@@ -239,7 +240,7 @@ fn read_telemetry(telemetry: &mut Section<'_>) -> Logs {
             && level != "none"
         {
             let message = "Spanloom has no metrics of its own yet; write none, or leave it out";
-            metrics.problem_at(metrics.line(), "level", message);
+            metrics.problem_of("level", message);
         }
     }
     read
@@ -369,7 +370,7 @@ impl Used<'_> {
                 && !stores.contains(&backend.as_str())
             {
                 let path = format!("exporters::{id}::trace_storage");
-                self.problems.add(0, &path, missing(backend));
+                self.problems.add(exporter.line, &path, missing(backend));
             }
         }
         if let Some((line, query)) = &extensions.query

@@ -2,6 +2,7 @@
 //! collected with its full path, so that one run shows them all.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -23,13 +24,22 @@ impl fmt::Display for Problem {
         if self.line > 0 {
             write!(f, "line {}: ", self.line)?;
         }
-        write!(f, "{}: {}", self.path, self.message)
+        let path = if self.path.is_empty() {
+            "the document"
+        } else {
+            &self.path
+        };
+        write!(f, "{path}: {}", self.message)
     }
 }
 
 /// Where sections put the faults that they find.
 #[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
+pub(super) struct Problems {
+    found: RefCell<Vec<Problem>>,
+    /// The full path of every key that a section was asked for: the reference is checked by it.
+    asked: RefCell<BTreeSet<String>>,
+}
 
 impl Problems {
     /// Notes a fault.
@@ -39,14 +49,20 @@ impl Problems {
             path: path.to_owned(),
             message: message.into(),
         };
-        self.0.borrow_mut().push(problem);
+        self.found.borrow_mut().push(problem);
     }
 
     /// The faults, in the order of the file.
-    pub(super) fn into_sorted(self) -> Vec<Problem> {
-        let mut problems = self.0.into_inner();
+    pub(super) fn sorted(&self) -> Vec<Problem> {
+        let mut problems = self.found.borrow().clone();
         problems.sort_by_key(|problem| problem.line);
         problems
+    }
+
+    /// The full paths of all keys that were asked for.
+    #[cfg(test)]
+    pub(super) fn asked(self) -> BTreeSet<String> {
+        self.asked.into_inner()
     }
 }
 
@@ -56,7 +72,8 @@ pub(super) struct Section<'a> {
     path: String,
     line: u64,
     entries: Vec<(String, Node)>,
-    known: Vec<&'static str>,
+    /// The keys that were asked for, and the lines of their values.
+    known: Vec<(&'static str, u64)>,
     not_yet: Vec<&'static str>,
 }
 
@@ -96,7 +113,17 @@ impl<'a> Section<'a> {
         self.problems.add(self.line, &self.path, message);
     }
 
-    /// Notes a fault of one key of the section.
+    /// Notes a fault of one key of the section, in the line where its value was.
+    pub(super) fn problem_of(&self, key: &str, message: impl Into<String>) {
+        let line = self
+            .known
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map(|(_, line)| *line);
+        self.problem_at(line.unwrap_or(self.line), key, message);
+    }
+
+    /// Notes a fault of something in a key, in a line of its own.
     pub(super) fn problem_at(&self, line: u64, key: &str, message: impl Into<String>) {
         self.problems.add(line, &self.path_of(key), message);
     }
@@ -107,11 +134,21 @@ impl<'a> Section<'a> {
         self.not_yet.extend(keys);
     }
 
+    /// Whether the key has a value that was not taken yet.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries
+            .iter()
+            .any(|(name, node)| name == key && node.value != Yaml::Null)
+    }
+
     /// The value of a key, and its line.
     pub(super) fn take(&mut self, key: &'static str) -> Option<Node> {
-        self.known.push(key);
-        let at = self.entries.iter().position(|(name, _)| name == key)?;
-        Some(self.entries.remove(at).1)
+        let at = self.entries.iter().position(|(name, _)| name == key);
+        let node = at.map(|at| self.entries.remove(at).1);
+        self.known
+            .push((key, node.as_ref().map_or(self.line, |node| node.line)));
+        self.problems.asked.borrow_mut().insert(self.path_of(key));
+        node
     }
 
     /// Every entry that is left, for mappings whose keys are names.
@@ -266,7 +303,8 @@ impl Drop for Section<'_> {
             let message = if self.not_yet.contains(&key.as_str()) {
                 "the OpenTelemetry Collector has this key; Spanloom does not have it yet".to_owned()
             } else {
-                unknown("key", &key, &self.known)
+                let known: Vec<_> = self.known.iter().map(|(name, _)| *name).collect();
+                unknown("key", &key, &known)
             };
             self.problem_at(node.line, &key, message);
         }
@@ -277,7 +315,7 @@ impl Drop for Section<'_> {
 pub(super) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
     let mut message = format!("unknown {what}");
     if let Some(nearest) = nearest(word, known) {
-        message.push_str(&format!("; did you mean {nearest}?"));
+        message.push_str(&format!(" (did you mean {nearest}?)"));
     }
     if known.is_empty() {
         message.push_str("; nothing is known here");

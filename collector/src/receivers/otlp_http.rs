@@ -19,7 +19,7 @@ use crate::admission::{Budget, Charge};
 use crate::grpc::RpcStatus;
 use crate::pipeline::Intake;
 use crate::reason::{Failure, Reason};
-use crate::receivers::otlp_grpc::status_of;
+use crate::receivers::otlp_grpc;
 
 /// The receiver: answers requests of one listener.
 pub struct OtlpHttp {
@@ -155,23 +155,28 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
 }
 
 impl From<Failure> for Refusal {
-    /// Throttling is 429 where we are the cause and 503 where something behind us is; both are
-    /// retryable, and nothing else here is (OTLP specification, "OTLP/HTTP Response").
     fn from(failure: Failure) -> Self {
-        let status = match failure.reason {
-            Reason::Malformed => StatusCode::BAD_REQUEST,
-            Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Reason::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Reason::Incomplete | Reason::SenderGone => StatusCode::REQUEST_TIMEOUT,
-            Reason::Overloaded => StatusCode::TOO_MANY_REQUESTS,
-            Reason::Stopping | Reason::DestinationUnavailable | Reason::StoreFailed => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Reason::DestinationRejected | Reason::PartialSuccess => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
-        };
-        Self { status, failure }
+        Self {
+            status: status_of(failure.reason),
+            failure,
+        }
+    }
+}
+
+/// The status that tells a sender what to do: throttling is 429 where we are the cause and 503
+/// where something behind us is; both are retryable, and nothing else here is (OTLP specification,
+/// "OTLP/HTTP Response").
+pub fn status_of(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::Malformed => StatusCode::BAD_REQUEST,
+        Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Reason::Unsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Reason::Incomplete | Reason::SenderGone => StatusCode::REQUEST_TIMEOUT,
+        Reason::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        Reason::Stopping | Reason::DestinationUnavailable | Reason::StoreFailed => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        Reason::DestinationRejected | Reason::PartialSuccess => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -230,7 +235,7 @@ fn response(encoding: Encoding, outcome: Result<(), Refusal>) -> Response<Full<B
         Err(Refusal { status, failure }) => {
             let retry_after = failure.retry_after;
             // The delay travels in its own header; details in the body would say it twice.
-            let rpc_status = status_of(Failure {
+            let rpc_status = otlp_grpc::status_of(Failure {
                 retry_after: None,
                 ..failure
             })

@@ -24,6 +24,12 @@ use crate::exporters::retry::RetryPolicy;
 /// A receiver's limit where the configuration names none: what the OTLP specification recommends.
 pub const REQUEST_BYTES_MAX: usize = 64 << 20;
 
+/// How long the embedded store keeps spans where the configuration does not say.
+pub const RETENTION: Duration = Duration::from_secs(72 * 60 * 60);
+
+/// How large the embedded store grows where the configuration does not say.
+pub const STORE_BYTES_MAX: u64 = 10 << 30;
+
 /// A whole collector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -136,6 +142,10 @@ pub enum StoreKind {
     Embedded {
         /// Created when missing.
         directory: PathBuf,
+        /// How long spans are kept.
+        retention: Duration,
+        /// How large it may grow; the oldest spans go first.
+        bytes_max: u64,
     },
     /// In memory, for tests and trials.
     Memory {

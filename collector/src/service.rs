@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spanloom_query::Options;
-use spanloom_storage::{MemoryStore, TraceReader, TraceWriter};
+use spanloom_storage::{
+    EmbeddedStore, EmbeddedStoreConfig, MemoryStore, StorageError, TraceReader, TraceWriter,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
@@ -54,7 +56,7 @@ pub enum StartError {
         name: String,
         /// What the store said.
         #[source]
-        source: spanloom_storage::StorageError,
+        source: StorageError,
     },
     /// The addresses file could not be written.
     #[error("cannot write {path}")]
@@ -74,6 +76,7 @@ pub struct Service {
     outlets: Vec<Arc<Outlet>>,
     health: Arc<Health>,
     servers: JoinSet<()>,
+    stores: Vec<Arc<EmbeddedStore>>,
     /// Ends accepting.
     stop: CancellationToken,
     /// Ends waiting between attempts to export.
@@ -85,6 +88,8 @@ pub struct Service {
 struct Stored {
     writer: Arc<dyn TraceWriter>,
     reader: Arc<dyn TraceReader>,
+    /// To close it, where it is the embedded store.
+    embedded: Option<Arc<EmbeddedStore>>,
 }
 
 impl Service {
@@ -100,6 +105,7 @@ impl Service {
             outlets: Vec::new(),
             health: Arc::new(Health::default()),
             servers: JoinSet::new(),
+            stores: Vec::new(),
             stop: CancellationToken::new(),
             give_up: CancellationToken::new(),
             end: CancellationToken::new(),
@@ -108,7 +114,7 @@ impl Service {
         if let Some(endpoint) = &config.health_endpoint {
             service.serve_health(endpoint).await?;
         }
-        let stores = open_stores(&config.stores)?;
+        let stores = open_stores(&config.stores).await?;
         let outlets = service.build_outlets(&config.exporters, &stores);
         let budget = Budget::new(request_bytes_max);
         for receiver in &config.receivers {
@@ -119,6 +125,10 @@ impl Service {
             let reader = Arc::clone(&stores[&query.store].reader);
             service.serve_query(query, reader).await?;
         }
+        service.stores = stores
+            .into_values()
+            .filter_map(|stored| stored.embedded)
+            .collect();
         service.health.enter(Phase::Running);
         Ok(service)
     }
@@ -155,6 +165,13 @@ impl Service {
             self.give_up.cancel();
             has_finished = tokio::time::timeout(LAST_WORDS, &mut finish).await.is_ok();
         }
+        let stores = std::mem::take(&mut self.stores);
+        let closing = tokio::task::spawn_blocking(move || {
+            for store in stores {
+                store.close();
+            }
+        });
+        has_finished &= closing.await.is_ok();
         self.end.cancel();
         for (kind, id, account) in self.accounts() {
             tracing::info!("{kind} {id}: {}", account.balance());
@@ -315,16 +332,36 @@ fn outlets_of(
         .collect()
 }
 
-fn open_stores(stores: &[config::Store]) -> Result<HashMap<String, Stored>, StartError> {
+async fn open_stores(stores: &[config::Store]) -> Result<HashMap<String, Stored>, StartError> {
     let mut opened = HashMap::new();
     for store in stores {
         let stored = match &store.kind {
-            StoreKind::Embedded { directory } => {
-                let _ = directory;
-                let store = Arc::new(MemoryStore::new(100_000));
+            StoreKind::Embedded {
+                directory,
+                retention,
+                bytes_max,
+            } => {
+                let config = EmbeddedStoreConfig {
+                    directory: directory.clone(),
+                    retention: *retention,
+                    bytes_max: *bytes_max,
+                    ..EmbeddedStoreConfig::default()
+                };
+                // Opening reads all that is there; the health endpoint answers meanwhile.
+                let opening = tokio::task::spawn_blocking(|| EmbeddedStore::open(config));
+                let result = opening.await.unwrap_or_else(|_| {
+                    Err(StorageError::Closed(
+                        "it panicked while it was opened".to_owned(),
+                    ))
+                });
+                let store = result.map(Arc::new).map_err(|source| StartError::Store {
+                    name: store.name.clone(),
+                    source,
+                })?;
                 Stored {
-                    writer: Arc::<MemoryStore>::clone(&store),
-                    reader: store,
+                    writer: Arc::<EmbeddedStore>::clone(&store),
+                    reader: Arc::<EmbeddedStore>::clone(&store),
+                    embedded: Some(store),
                 }
             }
             StoreKind::Memory { n_traces_max } => {
@@ -332,6 +369,7 @@ fn open_stores(stores: &[config::Store]) -> Result<HashMap<String, Stored>, Star
                 Stored {
                     writer: Arc::<MemoryStore>::clone(&store),
                     reader: store,
+                    embedded: None,
                 }
             }
         };

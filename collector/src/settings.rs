@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 
 use crate::config::{
     Config, Exporter, ExporterKind, GrpcServer, HttpServer, LogLevel, Logs, OtlpReceiver, Pipeline,
-    Query, REQUEST_BYTES_MAX, Store, StoreKind,
+    Query, REQUEST_BYTES_MAX, RETENTION, STORE_BYTES_MAX, Store, StoreKind,
 };
 
 /// One key.
@@ -290,6 +290,8 @@ impl Settings {
                 name: store.clone(),
                 kind: StoreKind::Embedded {
                     directory: self.data_dir.clone(),
+                    retention: RETENTION,
+                    bytes_max: STORE_BYTES_MAX,
                 },
             }],
             query: Some(Query {

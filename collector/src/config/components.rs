@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use super::section::{Section, unknown};
 use super::yaml::Yaml;
 use super::{
-    ExporterKind, GrpcServer, HttpServer, OtlpReceiver, Query, REQUEST_BYTES_MAX, Sending, Store,
-    StoreKind,
+    ExporterKind, GrpcServer, HttpServer, OtlpReceiver, Query, REQUEST_BYTES_MAX, RETENTION,
+    STORE_BYTES_MAX, Sending, Store, StoreKind,
 };
 use crate::exporters::debug::Verbosity;
 use crate::exporters::retry::RetryPolicy;
@@ -422,8 +422,11 @@ fn store(section: &mut Section<'_>) -> Option<StoreKind> {
                 "directory",
                 "where the store keeps its files",
             )?;
+            let mib = embedded.number("max_size_mib", 64.0, 1e9);
             Some(StoreKind::Embedded {
                 directory: directory.into(),
+                retention: embedded.duration("retention").unwrap_or(RETENTION),
+                bytes_max: mib.map_or(STORE_BYTES_MAX, |mib| (mib as u64) << 20),
             })
         }
         (None, Some(mut memory)) => {

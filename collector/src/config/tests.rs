@@ -107,7 +107,7 @@ receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:0', max_request_body_
 exporters: {jaeger_storage_exporter: {trace_storage: main}}
 extensions:
   health_check: {endpoint: '127.0.0.1:0'}
-  jaeger_storage: {backends: {main: {embedded: {directory: /d}}, spare: {memory: {max_traces: 7}}}}
+  jaeger_storage: {backends: {main: {embedded: {directory: /d, retention: 1h, max_size_mib: 64}}, spare: {memory: {max_traces: 7}}}}
   jaeger_query: {storage: {traces: main}, http: {endpoint: '127.0.0.1:0'}}
 service:
   extensions: [health_check, jaeger_storage, jaeger_query]
@@ -118,7 +118,9 @@ service:
     assert_eq!(
         config.stores[0].kind,
         StoreKind::Embedded {
-            directory: "/d".into()
+            directory: "/d".into(),
+            retention: Duration::from_secs(3600),
+            bytes_max: 64 << 20,
         }
     );
     assert_eq!(config.stores[1].kind, StoreKind::Memory { n_traces_max: 7 });

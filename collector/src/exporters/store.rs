@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use spanloom_storage::TraceWriter;
+use spanloom_storage::{StorageError, TraceWriter};
 
 use crate::health::Health;
 use crate::pipeline::{Batch, Exporter};
@@ -35,6 +35,10 @@ impl Exporter for StoreExporter {
                 self.health.store_works(&self.backend);
                 Ok(0)
             }
+            Err(error @ StorageError::TooLarge { .. }) => Err(Failure::new(
+                Reason::TooLarge,
+                format!("store {}: {error}", self.backend),
+            )),
             Err(error) => {
                 let message = format!("store {}: {}", self.backend, chain(&error));
                 self.health.store_failed(&self.backend, message.clone());

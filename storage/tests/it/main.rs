@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod crash;
+mod damage;
 mod find_traces;
 mod fixtures;
+mod limits;
+mod model;
 mod suite;

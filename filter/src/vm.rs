@@ -49,8 +49,6 @@ struct Tracer {
     settings: Settings,
     /// A `Resource` message.
     resource: Vec<u8>,
-    /// Known from the settings, or from the first stream: all streams of a root agree in it.
-    direction: Option<Direction>,
 }
 
 /// One request.
@@ -68,6 +66,7 @@ struct Recording {
     span: Vec<u8>,
     name: std::borrow::Cow<'static, str>,
     is_grpc: bool,
+    direction: Direction,
     start: Timestamp,
 }
 
@@ -152,13 +151,8 @@ impl Vm {
                 self.pipelines.push(pipeline);
             }
         }
-        let direction = settings.direction;
         if let Some(root) = self.roots.iter_mut().find(|root| root.id == root_id) {
-            root.tracer = Some(Tracer {
-                settings,
-                resource,
-                direction,
-            });
+            root.tracer = Some(Tracer { settings, resource });
         }
     }
 
@@ -312,6 +306,7 @@ impl Vm {
             span,
             name: request.name(bytes_max),
             is_grpc: request.is_grpc(),
+            direction,
             start: start.unwrap_or_else(|| host.now()),
         }));
     }
@@ -337,7 +332,7 @@ impl Vm {
         let Some(pipeline) = pipeline else {
             return;
         };
-        let direction = tracer.direction(host);
+        let direction = recording.direction;
         recording.finish(host, direction);
 
         if pipeline.push(&tracer.resource, &recording.span) {
@@ -361,9 +356,11 @@ impl Vm {
 }
 
 impl Tracer {
-    /// The direction of this root; a listener that does not say is taken for an inbound one.
-    fn direction(&mut self, host: &mut impl Host) -> Direction {
-        *self.direction.get_or_insert_with(|| {
+    /// The direction of the stream at hand; a listener that does not say is taken for an inbound
+    /// one. Asked for each stream: where nothing else differs, Envoy lets the listeners of both
+    /// directions share a root.
+    fn direction(&self, host: &mut impl Host) -> Direction {
+        self.settings.direction.unwrap_or_else(|| {
             match property::number(host, property::LISTENER_DIRECTION) {
                 Some(2) => Direction::Outbound,
                 _ => Direction::Inbound,

@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! let Some(mesh) = spanloom_tests::mesh() else { return };
-//! let answer = mesh.get("/checkout?item=loom", &[]).unwrap();
+//! let answer = mesh.get("/checkout/tea", &[]).unwrap();
 //! assert_eq!(answer.status, 200);
 //! ```
 

@@ -21,8 +21,8 @@ pub struct Artifacts {
     pub filter_module: PathBuf,
     /// The collector.
     pub spanloom: PathBuf,
-    /// The services of the example.
-    pub shop: PathBuf,
+    /// The folder of the shop's services, each a program of its name.
+    pub services: PathBuf,
 }
 
 impl Artifacts {
@@ -42,11 +42,11 @@ impl Artifacts {
                 "shop",
             ]))
         })?;
-        let binaries = target_dir().join("debug");
+        let programs = target_dir().join("debug");
         Ok(Self {
             filter_module,
-            spanloom: binaries.join("spanloom"),
-            shop: binaries.join("shop"),
+            spanloom: programs.join("spanloom"),
+            services: programs,
         })
     }
 }

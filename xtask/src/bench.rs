@@ -2,50 +2,76 @@
 //!
 //! A benchmark is the program `NAME-bench` of the package `spanloom-tests`. It measures its
 //! baselines in the same run, prints a table (figure, bar, whether it holds; JSON with `--json`) to
-//! its standard output, and ends with 1 when a bar falls short.
+//! its standard output, and ends with 1 when a bar falls short. What it measures is given to it:
+//! paths to built programs and parts.
 
-use std::path::Path;
+use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
+use xtask::artifacts::build_filter;
+use xtask::parts;
 use xtask::step::step;
 use xtask::workspace::{cargo, run as run_command, target_dir};
 
 /// What can be measured.
-pub(crate) const NAMES: [&str; 1] = ["collector"];
+pub(crate) const NAMES: [&str; 2] = ["collector", "filter"];
 
-/// Builds what `name` needs and runs it; its exit code is ours.
+/// Builds what `name` needs and runs it with `arguments`; its exit code is ours.
 pub(crate) fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
-    let program = format!("{name}-bench");
-    let spanloom = step("building in release", || {
-        run_command(&mut cargo(&[
+    let mut command = match name {
+        "filter" => filter()?,
+        _ => collector()?,
+    };
+    step(&format!("measuring: {name}"), || {
+        let status = command
+            .args(arguments)
+            .status()
+            .context("cannot start the benchmark")?;
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
+        Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    })
+}
+
+fn collector() -> Result<Command> {
+    build_release("spanloom-collector", "spanloom")?;
+    let mut command = benchmark("collector-bench")?;
+    command.arg("--spanloom").arg(release("spanloom"));
+    Ok(command)
+}
+
+fn filter() -> Result<Command> {
+    let module = build_filter()?;
+    let envoy = parts::envoy()?;
+    let mut command = benchmark("filter-bench")?;
+    command
+        .arg("--envoy")
+        .arg(envoy)
+        .arg("--module")
+        .arg(module);
+    Ok(command)
+}
+
+fn benchmark(program: &str) -> Result<Command> {
+    build_release("spanloom-tests", program)?;
+    Ok(Command::new(release(program)))
+}
+
+fn build_release(package: &str, program: &str) -> Result<()> {
+    step(&format!("building {program} in release"), || {
+        let build = [
             "build",
             "--quiet",
             "--release",
             "--package",
-            "spanloom-collector",
-            "--package",
-            "spanloom-tests",
+            package,
             "--bin",
-            "spanloom",
-            "--bin",
-            &program,
-        ]))?;
-        Ok(target_dir().join("release/spanloom"))
-    })?;
-    step(&format!("measuring: {name}"), || {
-        let mut command = Command::new(target_dir().join("release").join(&program));
-        command.arg("--spanloom").arg(&spanloom).args(arguments);
-        code_of(&mut command, &program)
+            program,
+        ];
+        run_command(&mut cargo(&build))
     })
 }
 
-fn code_of(command: &mut Command, program: &str) -> Result<ExitCode> {
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {}", Path::new(program).display()))?;
-    Ok(status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .map_or(ExitCode::FAILURE, ExitCode::from))
+fn release(program: &str) -> OsString {
+    target_dir().join("release").join(program).into()
 }

@@ -80,7 +80,7 @@ fn start() -> Result<Mesh> {
 fn send(mesh: &Mesh, path: &str) -> Result<()> {
     let response = mesh.get(path, &[])?;
     let expected = if path == mesh::FAILING_ORDER {
-        500
+        502
     } else {
         200
     };

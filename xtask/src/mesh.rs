@@ -36,10 +36,10 @@ pub use sidecar::Sidecar;
 pub const SERVICES: [&str; 3] = ["frontend", "checkout", "stock"];
 
 /// A request that passes all services.
-pub const ORDER: &str = "/checkout?item=loom";
+pub const ORDER: &str = "/checkout/tea";
 
-/// A request that the last service answers with 500, and so do those before it.
-pub const FAILING_ORDER: &str = "/checkout?item=unicorn";
+/// A request that the last service fails, with 500, and those before it therefore with 502.
+pub const FAILING_ORDER: &str = "/checkout/broken";
 
 /// Whether a trace shows all of [`ORDER`]: one connected tree, with what the filter saw at each
 /// listener that the request passed, and with spans of the SDK.
@@ -101,11 +101,14 @@ impl Mesh {
         let mut services = Vec::new();
         for sidecar in &mut sidecars {
             sidecar.wait_until_ready()?;
-            let outbound = sidecar.outbound()?;
+            // The last service calls nobody.
+            let calls = Some(&sidecar.name()) != SERVICES.last();
+            let outbound = calls.then(|| sidecar.outbound()).transpose()?;
+            let name = sidecar.name();
             services.push(Service::spawn(
                 leash,
-                &artifacts.shop,
-                sidecar.name(),
+                &artifacts.services,
+                name,
                 outbound,
                 &collector,
             )?);
@@ -177,7 +180,12 @@ impl Mesh {
         Ok(())
     }
 
-    /// The folder of all logs, which stays from now on.
+    /// Where all that runs keeps its logs and data.
+    pub fn folder(&self) -> &Path {
+        self.leash.folder()
+    }
+
+    /// The same folder, which stays from now on.
     pub fn keep_logs(&self) -> PathBuf {
         self.leash.keep_folder();
         self.leash.folder().to_owned()

@@ -24,14 +24,14 @@ while read -r order group; do
     keep) keep=yes ;;
     esac
 done
-for group in $groups; do kill -TERM -- "-$group"; done 2>/dev/null
+for group in $groups; do kill -s TERM -- "-$group"; done 2>/dev/null
 tenths=0
 for group in $groups; do
-    while [ $tenths -lt 50 ] && kill -0 -- "-$group" 2>/dev/null; do
+    while [ $tenths -lt 50 ] && kill -s 0 -- "-$group" 2>/dev/null; do
         sleep 0.1
         tenths=$((tenths + 1))
     done
-    kill -KILL -- "-$group" 2>/dev/null
+    kill -s KILL -- "-$group" 2>/dev/null
 done
 [ "$keep" ] || rm -rf -- "$1"
 "#;
@@ -111,5 +111,48 @@ impl Drop for Leash {
         drop(shell.orders.take());
         // Bounded by the script.
         let _ = shell.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_leash_holds_ends_with_it() {
+        let leash = Leash::new().unwrap();
+        let folder = leash.folder().to_owned();
+        std::fs::write(folder.join("log"), "a line").unwrap();
+        let mut held = Command::new("sleep")
+            .arg("1000")
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        leash.hold(held.id());
+        // Ended processes stay visible until someone asks for their status.
+        let waiter = std::thread::spawn(move || held.wait().unwrap());
+        drop(leash);
+        assert!(!waiter.join().unwrap().success());
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn what_was_released_goes_on_and_what_is_kept_stays() {
+        let leash = Leash::new().unwrap();
+        let folder = leash.folder().to_owned();
+        let mut released = Command::new("sleep")
+            .arg("1000")
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        leash.hold(released.id());
+        leash.release(released.id());
+        leash.keep_folder();
+        drop(leash);
+        assert!(released.try_wait().unwrap().is_none());
+        released.kill().unwrap();
+        released.wait().unwrap();
+        assert!(folder.exists());
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

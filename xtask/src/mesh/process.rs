@@ -136,3 +136,44 @@ fn tail(log: &Path) -> Result<String> {
     file.read_exact(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_ends_while_waited_for_is_reported_with_its_log() {
+        let leash = Leash::new().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo no such listener; exit 3"]);
+        let mut process = Process::spawn(&leash, "envoy", &mut command).unwrap();
+        let error = process
+            .wait_for("readiness", || Ok(None::<()>))
+            .unwrap_err();
+        let message = format!("{error:#}");
+        assert!(message.contains("exit status: 3"), "{message}");
+        assert!(message.contains("no such listener"), "{message}");
+    }
+
+    #[test]
+    fn stopping_tells_whether_a_process_ended_well() {
+        let leash = Leash::new().unwrap();
+        let spawn = |script| {
+            let ready = leash.folder().join("ready");
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(format!(
+                "{script}; touch {}; sleep 1000 & wait",
+                ready.display()
+            ));
+            let mut process = Process::spawn(&leash, "service", &mut command).unwrap();
+            process
+                .wait_for("the trap", || Ok(ready.exists().then_some(())))
+                .unwrap();
+            fs::remove_file(ready).unwrap();
+            process
+        };
+        spawn("trap 'exit 0' TERM").stop().unwrap();
+        let error = spawn("trap 'exit 7' TERM").stop().unwrap_err();
+        assert!(error.to_string().contains("exit status: 7"), "{error}");
+    }
+}

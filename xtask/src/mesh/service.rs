@@ -19,26 +19,23 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Starts it; it sends its own requests to `outbound`.
+    /// Starts it; it sends its own requests, if it makes any, to `outbound`.
     pub(super) fn spawn(
         leash: &Arc<Leash>,
-        shop: &Path,
+        programs: &Path,
         name: &str,
-        outbound: SocketAddr,
+        outbound: Option<SocketAddr>,
         collector: &Collector,
     ) -> Result<Self> {
         let address_file = leash.folder().join(format!("{name}.address"));
-        let mut command = Command::new(shop);
-        command.arg(name);
-        command.args([
-            "--listen",
-            "127.0.0.1:0",
-            "--upstream",
-            &format!("http://{outbound}"),
-        ]);
+        let mut command = Command::new(programs.join(name));
+        command.args(["--listen", "127.0.0.1:0"]);
         command.arg("--address-file").arg(&address_file);
+        if let Some(outbound) = outbound {
+            command.args(["--upstream", &format!("http://{outbound}")]);
+        }
         // Only the service with the SDK looks at these.
-        let endpoint = format!("http://{}", collector.otlp_grpc());
+        let endpoint = format!("http://{}", collector.otlp_http());
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
         command.env("OTEL_BSP_SCHEDULE_DELAY", "200");
         let process = Process::spawn(leash, name, &mut command)?;

@@ -20,6 +20,7 @@ mod xray;
 
 pub use format::{Caller, Format, Outgoing, Parent, SamplingState, extract_first, inject_in_kind};
 pub use traceparent::{InvalidTraceparent, TRACEPARENT_BYTES};
+pub(crate) use tracestate::split;
 pub use tracestate::{
     InvalidTraceState, KEY_BYTES_MAX, MEMBERS_MAX, Members, TraceState, VALUE_BYTES_MAX,
 };

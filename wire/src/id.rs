@@ -66,8 +66,14 @@ macro_rules! id {
                     return Err(InvalidId::Length);
                 }
                 let mut bytes = [0; $n_bytes];
-                for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-                    *byte = hex_byte(pair).ok_or(InvalidId::Digit)?;
+                let mut seen = 0;
+                for (byte, [high, low]) in bytes.iter_mut().zip(text.as_chunks().0) {
+                    let (high, low) = (hex_code(*high), hex_code(*low));
+                    seen |= high | low;
+                    *byte = high << 4 | low & 15;
+                }
+                if seen > 15 {
+                    return Err(InvalidId::Digit);
                 }
                 Self::from_bytes(bytes).ok_or(InvalidId::Zero)
             }
@@ -137,25 +143,42 @@ id! {
     SpanId, 8
 }
 
-/// The value of one hexadecimal digit in either case.
-pub(crate) const fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
+/// The value of each byte as a hexadecimal digit in either case; 255 for what is none.
+const HEX_CODES: [u8; 256] = {
+    let mut codes = [u8::MAX; 256];
+    let mut rest = codes.as_mut_slice();
+    let mut byte = 0;
+    while let [code, more @ ..] = rest {
+        *code = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            _ => u8::MAX,
+        };
+        byte = byte.wrapping_add(1);
+        rest = more;
     }
+    codes
+};
+
+fn hex_code(digit: u8) -> u8 {
+    HEX_CODES
+        .get(usize::from(digit))
+        .copied()
+        .unwrap_or(u8::MAX)
+}
+
+/// The value of one hexadecimal digit in either case.
+pub(crate) fn hex_value(digit: u8) -> Option<u8> {
+    Some(hex_code(digit)).filter(|value| *value < 16)
 }
 
 /// The value of two hexadecimal digits in either case.
-pub(crate) const fn hex_byte(digits: &[u8]) -> Option<u8> {
+pub(crate) fn hex_byte(digits: &[u8]) -> Option<u8> {
     let [high, low] = digits else {
         return None;
     };
-    match (hex_value(*high), hex_value(*low)) {
-        (Some(high), Some(low)) => Some(high << 4 | low),
-        _ => None,
-    }
+    Some(hex_value(*high)? << 4 | hex_value(*low)?)
 }
 
 /// The lower-case hexadecimal digit of a value below 16.

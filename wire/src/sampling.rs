@@ -20,7 +20,7 @@
 //! ```
 
 use crate::TraceId;
-use crate::context::{TraceContext, TraceState, VALUE_BYTES_MAX};
+use crate::context::{TraceContext, TraceState, VALUE_BYTES_MAX, split};
 use crate::id::{hex_digit, hex_value};
 
 /// How many values 56 bits have: the count that one span can stand for at most.
@@ -121,14 +121,22 @@ impl Randomness {
 
 /// The randomness of a trace: what `rv` says, else the trace id's.
 pub fn randomness(trace_id: TraceId, state: &TraceState<'_>) -> Randomness {
-    sub_value(state, "rv")
+    randomness_of(trace_id, state.get(MEMBER).unwrap_or_default())
+}
+
+fn randomness_of(trace_id: TraceId, member: &str) -> Randomness {
+    sub_value(member, "rv")
         .and_then(Randomness::from_hex)
         .unwrap_or_else(|| Randomness::from_trace_id(trace_id))
 }
 
 /// The threshold that kept a trace so far, where `th` says one.
 pub fn threshold(state: &TraceState<'_>) -> Option<Threshold> {
-    sub_value(state, "th").and_then(Threshold::from_hex)
+    threshold_of(state.get(MEMBER)?)
+}
+
+fn threshold_of(member: &str) -> Option<Threshold> {
+    sub_value(member, "th").and_then(Threshold::from_hex)
 }
 
 /// Whether a span is kept, and with what known probability.
@@ -185,13 +193,13 @@ impl Decision {
     /// Where the member would grow longer than a value may be, it goes without a threshold: an
     /// unknown probability is better than a wrong one.
     pub fn update<'a>(self, state: &TraceState<'a>) -> TraceState<'a> {
-        let value = state.get(MEMBER).unwrap_or_default();
-        let has_threshold = sub_values(value).any(|(key, _)| key == "th");
-        if threshold(state) == self.threshold && has_threshold == self.threshold.is_some() {
+        let member = state.get(MEMBER).unwrap_or_default();
+        let has_threshold = sub_values(member).any(|(key, _)| key == "th");
+        if has_threshold == self.threshold.is_some() && threshold_of(member) == self.threshold {
             return state.clone();
         }
-        let mut text = String::with_capacity(value.len() + 4 + N_DIGITS as usize);
-        for (_, part) in sub_values(value).filter(|(key, _)| *key != "th") {
+        let mut text = String::with_capacity(member.len() + 4 + N_DIGITS as usize);
+        for (_, part) in sub_values(member).filter(|(key, _)| *key != "th") {
             if !text.is_empty() {
                 text.push(';');
             }
@@ -214,20 +222,24 @@ impl Decision {
 }
 
 /// The value of a sub-key of the `ot` member.
-fn sub_value<'s>(state: &'s TraceState<'_>, key: &str) -> Option<&'s str> {
-    let (_, part) = sub_values(state.get(MEMBER)?).find(|(k, _)| *k == key)?;
-    part.split_once(':').map(|(_, value)| value)
+fn sub_value<'a>(member: &'a str, key: &str) -> Option<&'a str> {
+    let (_, part) = sub_values(member).find(|(k, _)| *k == key)?;
+    part.get(key.len() + 1..)
 }
 
-/// The sub-keys of a value of the `ot` member, each with the whole `key:value` text.
-fn sub_values(value: &str) -> impl Iterator<Item = (&str, &str)> {
-    value
-        .split(';')
-        .filter(|part| !part.is_empty())
-        .map(|part| {
-            let key = part.split_once(':').map_or(part, |(key, _)| key);
-            (key, part)
-        })
+/// The sub-keys of the `ot` member, each with its whole `key:value` text.
+fn sub_values(member: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = member;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let (part, more) = split(rest, b';').unwrap_or((rest, ""));
+            rest = more;
+            if !part.is_empty() {
+                return Some((split(part, b':').map_or(part, |(key, _)| key), part));
+            }
+        }
+        None
+    })
 }
 
 fn number(digits: &str) -> Option<u64> {

@@ -50,47 +50,61 @@ impl TraceContext {
     /// # Errors
     /// Why the value is not to be used, and the trace to be restarted.
     pub fn from_traceparent(value: &[u8]) -> Result<Self, InvalidTraceparent> {
-        let mut fields = trim(value).splitn(5, |byte| *byte == b'-');
-        let mut field = || fields.next().unwrap_or_default();
-        let (version, trace_id, span_id, flags) = (field(), field(), field(), field());
-
-        let version_number = hex_byte(version).ok_or(InvalidTraceparent::Version)?;
-        if version_number == 0xff {
+        let value = trim(value);
+        let mut rest = value;
+        let version = hex_byte(field(&mut rest, 2)).ok_or(InvalidTraceparent::Version)?;
+        if version == 0xff {
             return Err(InvalidTraceparent::Version);
         }
-        let context = Self {
-            trace_id: TraceId::from_hex(trace_id).map_err(InvalidTraceparent::TraceId)?,
-            span_id: SpanId::from_hex(span_id).map_err(InvalidTraceparent::SpanId)?,
-            flags: TraceFlags::from_bits(hex_byte(flags).ok_or(InvalidTraceparent::Flags)?),
+        let trace_id = TraceId::from_hex(field(&mut rest, 32));
+        let trace_id = trace_id.map_err(InvalidTraceparent::TraceId)?;
+        let span_id = SpanId::from_hex(field(&mut rest, 16));
+        let span_id = span_id.map_err(InvalidTraceparent::SpanId)?;
+        let (flags, more) = match rest.split_at_checked(2) {
+            Some((flags, more @ ([] | [b'-', ..]))) => (flags, more),
+            _ => return Err(InvalidTraceparent::Flags),
         };
-        if version_number == 0 && fields.next().is_some() {
+        let flags = hex_byte(flags).ok_or(InvalidTraceparent::Flags)?;
+        if version == 0 && !more.is_empty() {
             return Err(InvalidTraceparent::Trailing);
         }
         // The digits were read in either case, since other formats allow that.
-        let mut digits = [version, trace_id, span_id, flags].into_iter().flatten();
-        if digits.any(u8::is_ascii_uppercase) {
+        let digits = value.iter().take(TRACEPARENT_BYTES);
+        if digits.fold(false, |upper, byte| upper | byte.is_ascii_uppercase()) {
             return Err(InvalidTraceparent::Case);
         }
-        Ok(context)
+        Ok(Self {
+            trace_id,
+            span_id,
+            flags: TraceFlags::from_bits(flags),
+        })
     }
 
     /// The value of a `traceparent` header, of version 00.
     pub fn to_traceparent(self) -> [u8; TRACEPARENT_BYTES] {
         let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let [_, _, _, fields @ ..] = &mut value;
-        let flags = [b'0', b'0' + self.flags.bits()];
-        let parts = [
-            &self.trace_id.to_hex()[..],
-            b"-",
-            &self.span_id.to_hex(),
-            b"-",
-            &flags,
-        ];
-        for (to, from) in fields.iter_mut().zip(parts.into_iter().flatten()) {
-            *to = *from;
+        if let Some(field) = value.get_mut(3..35) {
+            field.copy_from_slice(&self.trace_id.to_hex());
+        }
+        if let Some(field) = value.get_mut(36..52) {
+            field.copy_from_slice(&self.span_id.to_hex());
+        }
+        if let Some(digit) = value.last_mut() {
+            *digit += self.flags.bits();
         }
         value
     }
+}
+
+/// Takes a field of so many digits and the dash behind it; where there is no dash, all that is left,
+/// whose length then says what is wrong.
+fn field<'a>(rest: &mut &'a [u8], n_digits: usize) -> &'a [u8] {
+    let (digits, after) = match rest.split_at_checked(n_digits) {
+        Some((digits, [b'-', after @ ..])) => (digits, after),
+        _ => (*rest, &[][..]),
+    };
+    *rest = after;
+    digits
 }
 
 #[cfg(test)]

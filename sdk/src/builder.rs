@@ -4,25 +4,22 @@ use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::propagation::{TextMapCompositePropagator, TextMapPropagator};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, ShouldSample, SpanExporter};
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanExporter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::bridge;
 use crate::error::Error;
-use crate::export::{self, BatchProcessor};
+use crate::export::{self, BatchProcessor, Console};
 use crate::guard::Guard;
 use crate::log::{self, LogFormat};
+use crate::propagator::{HintedIds, Propagator};
 use crate::resource::resource;
-use crate::settings::{
-    BatchSettings, Destination, PropagatorName, RootSampler, SamplerSetting, Settings,
-    process_environment,
-};
+use crate::sampler::sampler;
+use crate::settings::{BatchSettings, Destination, Settings, process_environment};
 use crate::trace::{self, Shortcut, TracerProvider};
 
 type MakeProcessor =
@@ -98,9 +95,7 @@ impl Builder {
 
     /// Sends spans here rather than over OTLP.
     pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
-        self.make_processor = Some(Box::new(move |settings, resource| {
-            BatchProcessor::start(move || Ok(exporter), settings, resource)
-        }));
+        self.make_processor = Some(processor_of(move || Ok(exporter)));
         self
     }
 
@@ -160,63 +155,42 @@ fn provider(
     resource: Resource,
     make_processor: Option<MakeProcessor>,
 ) -> Result<TracerProvider, Error> {
-    let propagator = propagator(&settings.propagators);
+    let propagator = Propagator::new(settings.formats.clone(), settings.has_baggage);
     if settings.disabled {
         // Contexts still travel on, as the specification asks: only the spans are missing.
         let sdk = SdkTracerProvider::builder().build();
         return Ok(TracerProvider::new(sdk, Shortcut::AllSpans, propagator));
     }
-    let processor = match (make_processor, settings.destination) {
-        (_, Destination::Nowhere) => None,
-        (Some(make), Destination::Otlp) => Some(make(settings.batch, resource.clone())?),
-        (None, Destination::Otlp) => {
+    let start = |make: MakeProcessor| make(settings.batch, resource.clone());
+    let processor = match (settings.destination, make_processor) {
+        (Destination::Nowhere, _) => None,
+        (_, Some(in_code)) => Some(start(in_code)?),
+        (Destination::Console, None) => Some(start(processor_of(|| Ok(Console)))?),
+        (Destination::Otlp, None) => {
             let endpoint = settings.endpoint.clone();
-            let make = move || export::exporter(&endpoint);
-            Some(BatchProcessor::start(
-                make,
-                settings.batch,
-                resource.clone(),
-            )?)
+            Some(start(processor_of(move || export::exporter(&endpoint)))?)
         }
     };
     let mut builder = SdkTracerProvider::builder()
-        .with_resource(resource)
+        .with_resource(resource.clone())
+        .with_id_generator(HintedIds::default())
         .with_span_limits(settings.limits)
         .with_sampler(sampler(settings.sampler));
     if let Some(processor) = processor {
         builder = builder.with_span_processor(processor);
     }
-    let shortcut = if settings.sampler.parent_based || settings.sampler.root == RootSampler::Off {
-        Shortcut::UnsampledChildren
-    } else {
-        Shortcut::None
+    let shortcut = match settings.sampler.follows_unsampled_parent() {
+        true => Shortcut::UnsampledChildren,
+        false => Shortcut::None,
     };
     Ok(TracerProvider::new(builder.build(), shortcut, propagator))
 }
 
-fn sampler(setting: SamplerSetting) -> Box<dyn ShouldSample> {
-    let root = match setting.root {
-        RootSampler::On => Sampler::AlwaysOn,
-        RootSampler::Off => Sampler::AlwaysOff,
-        RootSampler::Ratio(ratio) => Sampler::TraceIdRatioBased(ratio),
-    };
-    if setting.parent_based {
-        Box::new(Sampler::ParentBased(Box::new(root)))
-    } else {
-        Box::new(root)
-    }
-}
-
-fn propagator(names: &[PropagatorName]) -> TextMapCompositePropagator {
-    let each = names
-        .iter()
-        .map(|name| -> Box<dyn TextMapPropagator + Send + Sync> {
-            match name {
-                PropagatorName::TraceContext => Box::new(TraceContextPropagator::new()),
-                PropagatorName::Baggage => Box::new(BaggagePropagator::new()),
-            }
-        });
-    TextMapCompositePropagator::new(each.collect())
+/// How a processor is made once settings and resource are known.
+fn processor_of<E: SpanExporter + 'static>(
+    make_exporter: impl FnOnce() -> Result<E, Error> + Send + 'static,
+) -> MakeProcessor {
+    Box::new(|settings, resource| BatchProcessor::start(make_exporter, settings, resource))
 }
 
 fn install_subscriber(

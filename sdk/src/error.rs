@@ -1,6 +1,8 @@
 //! What can go wrong when tracing starts or stops. Spans themselves never fail: a program that
 //! traces badly must still do its work.
 
+use std::path::PathBuf;
+
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::error::OTelSdkError;
 use tracing_subscriber::util::TryInitError;
@@ -21,6 +23,17 @@ pub enum Error {
         /// What the exporter says.
         #[source]
         source: ExporterBuildError,
+    },
+    /// A certificate or a key cannot be used.
+    #[error("cannot use {path:?}, which {variable} names")]
+    Tls {
+        /// The variable that names the file.
+        variable: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be used.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Another part of the program has installed a `tracing` subscriber, and there can be only
     /// one. Build with [`Builder::without_subscriber`](crate::Builder::without_subscriber) and

@@ -44,7 +44,9 @@ mod export;
 mod guard;
 mod http;
 mod log;
+mod propagator;
 mod resource;
+mod sampler;
 mod settings;
 mod trace;
 

@@ -2,22 +2,24 @@
 //!
 //! The rules are those of the [specification]: an empty variable is an unset one, names of choices
 //! are matched without regard to case, and a value that makes no sense is reported and then
-//! treated as unset. Nothing here fails, because whoever deploys a program must not be able to
-//! break it with a variable for tracing.
+//! treated as unset. Nothing here fails: a slip in a variable for tracing must not stop a service.
 //!
 //! [specification]: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 
+use std::fmt::Debug;
+use std::str::FromStr;
 use std::time::Duration;
 
 use opentelemetry_sdk::trace::SpanLimits;
+use spanloom_wire::context::Format;
 
 mod endpoint;
 mod keyvalue;
+mod sampler;
+mod table;
 
-pub(crate) use endpoint::{Endpoint, Protocol};
-
-/// Looks a variable up; the process environment, unless a test brings its own.
-pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) use endpoint::{Endpoint, Protocol, TlsFiles};
+pub(crate) use sampler::{RootSampler, SamplerSetting};
 
 /// Everything that the environment says.
 #[derive(Clone, Debug)]
@@ -27,7 +29,9 @@ pub(crate) struct Settings {
     pub(crate) log_filter: String,
     pub(crate) service_name: Option<String>,
     pub(crate) resource_attributes: Vec<(String, String)>,
-    pub(crate) propagators: Vec<PropagatorName>,
+    /// `OTEL_PROPAGATORS` but for baggage, which is no format of a span's context.
+    pub(crate) formats: Vec<Format>,
+    pub(crate) has_baggage: bool,
     pub(crate) sampler: SamplerSetting,
     pub(crate) destination: Destination,
     pub(crate) endpoint: Endpoint,
@@ -37,71 +41,46 @@ pub(crate) struct Settings {
     pub(crate) warnings: Vec<String>,
 }
 
-/// A name in `OTEL_PROPAGATORS`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PropagatorName {
-    TraceContext,
-    Baggage,
-}
-
-/// `OTEL_TRACES_SAMPLER` with its argument: what decides for a root, and whether a parent decides
-/// for its children.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct SamplerSetting {
-    pub(crate) root: RootSampler,
-    pub(crate) parent_based: bool,
-}
-
-/// What decides about a trace that begins here.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum RootSampler {
-    On,
-    Off,
-    Ratio(f64),
-}
-
 /// `OTEL_TRACES_EXPORTER`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
     Otlp,
+    Console,
     Nowhere,
 }
 
-/// `OTEL_BSP_*`: how spans are collected into batches.
+/// How spans are collected into batches, and what is done to them on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchSettings {
     pub(crate) schedule_delay: Duration,
     pub(crate) export_timeout: Duration,
     pub(crate) queue_spans_max: usize,
     pub(crate) batch_spans_max: usize,
-}
-
-impl Default for BatchSettings {
-    fn default() -> Self {
-        Self {
-            schedule_delay: Duration::from_millis(5_000),
-            export_timeout: Duration::from_millis(30_000),
-            queue_spans_max: 2_048,
-            batch_spans_max: 512,
-        }
-    }
+    /// Where the SDK's own limits end: the length of text values, in characters.
+    pub(crate) value_chars_max: Option<usize>,
 }
 
 impl Settings {
-    /// Reads every variable once.
-    pub(crate) fn read(lookup: Lookup<'_>) -> Self {
+    /// Reads every variable once; `lookup` is the process's environment or a test's.
+    pub(crate) fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Self {
         let mut reader = Reader {
             lookup,
             warnings: Vec::new(),
         };
         let (service_name, resource_attributes) = reader.resource();
+        let (formats, has_baggage) = reader.propagators();
+        if reader.given("OTEL_CONFIG_FILE").is_some() {
+            reader
+                .warn("OTEL_CONFIG_FILE is set, but declarative configuration is not read".into());
+        }
         Self {
             disabled: reader.flag("OTEL_SDK_DISABLED"),
             log_filter: reader.log_filter(),
             service_name,
             resource_attributes,
-            propagators: reader.propagators(),
-            sampler: reader.sampler(),
+            formats,
+            has_baggage,
+            sampler: SamplerSetting::read(&mut reader),
             destination: reader.destination(),
             endpoint: Endpoint::read(&mut reader),
             batch: reader.batch(),
@@ -122,86 +101,126 @@ pub(crate) fn process_environment(name: &str) -> Option<String> {
 
 /// Reads typed values and collects complaints.
 struct Reader<'a> {
-    lookup: Lookup<'a>,
+    lookup: &'a dyn Fn(&str) -> Option<String>,
     warnings: Vec<String>,
 }
 
+/// A value and the name of the variable that had it, for complaints.
+struct Given {
+    name: String,
+    value: String,
+}
+
 impl Reader<'_> {
-    /// The trimmed value, or nothing when it is unset or empty.
-    fn text(&self, name: &str) -> Option<String> {
-        let value = (self.lookup)(name)?;
-        let trimmed = value.trim();
-        (!trimmed.is_empty()).then(|| trimmed.to_owned())
+    /// The trimmed value, or nothing when the variable is unset or empty. The form for traces goes
+    /// before the general one.
+    fn given(&self, name: &str) -> Option<Given> {
+        let text = |name: String| {
+            let value = (self.lookup)(&name)?.trim().to_owned();
+            (!value.is_empty()).then_some(Given { name, value })
+        };
+        let specific = table::find(name)
+            .has_form_for_traces
+            .then(|| table::for_traces(name));
+        specific.and_then(text).or_else(|| text(name.to_owned()))
     }
 
     fn warn(&mut self, message: String) {
         self.warnings.push(message);
     }
 
+    /// One of the choices, by its name. What is none of them is reported, and the default counts.
+    fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
+        let default = table::find(name).default;
+        let find = |value: &str| {
+            let found = choices
+                .iter()
+                .find(|(choice, _)| value.eq_ignore_ascii_case(choice));
+            found.map(|(_, choice)| *choice)
+        };
+        if let Some(Given { name, value }) = self.given(name) {
+            match find(&value) {
+                Some(choice) => return Some(choice),
+                None => {
+                    let known: Vec<_> = choices.iter().map(|(choice, _)| *choice).collect();
+                    let known = known.join(", ");
+                    self.warn(format!(
+                        "{name}={value:?} is ignored: it is none of {known}"
+                    ));
+                }
+            }
+        }
+        find(default)
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        self.choice(name, &[("true", true), ("false", false)])
+            .unwrap_or(false)
+    }
+
+    /// A number, or the default of the table if it has one. What is not a number is reported.
+    fn number<T: FromStr>(&mut self, name: &str) -> Option<T> {
+        if let Some(Given { name, value }) = self.given(name) {
+            match value.parse() {
+                Ok(number) => return Some(number),
+                Err(_) => {
+                    self.warn(format!(
+                        "{name}={value:?} is ignored: it is not a number in range"
+                    ));
+                }
+            }
+        }
+        table::find(name).default.parse().ok()
+    }
+
+    /// A number of a variable whose row has a default.
+    fn number_or_default<T: FromStr<Err: Debug>>(&mut self, name: &str) -> T {
+        self.number(name)
+            .expect("a test reads every default of the table")
+    }
+
+    fn milliseconds(&mut self, name: &str) -> Duration {
+        Duration::from_millis(self.number_or_default(name))
+    }
+
+    /// A list of pairs. A broken one is reported and counts as empty.
+    fn pairs(&mut self, name: &str) -> Vec<(String, String)> {
+        let Some(Given { name, value }) = self.given(name) else {
+            return Vec::new();
+        };
+        keyvalue::parse(&value).unwrap_or_else(|problem| {
+            self.warn(format!("{name} is ignored as a whole: {problem}"));
+            Vec::new()
+        })
+    }
+
     /// `RUST_LOG` as it is, else `info`; the SDK's own lines as `OTEL_LOG_LEVEL` says.
     fn log_filter(&mut self) -> String {
-        if let Some(directives) = self.text("RUST_LOG") {
-            return directives;
+        let sdk = self.choice(
+            "OTEL_LOG_LEVEL",
+            &[
+                ("none", "off"),
+                ("fatal", "error"),
+                ("error", "error"),
+                ("warn", "warn"),
+                ("info", "info"),
+                ("debug", "debug"),
+                ("verbose", "debug"),
+                ("trace", "trace"),
+                ("all", "trace"),
+            ],
+        );
+        match (self.given("RUST_LOG"), sdk) {
+            (Some(directives), _) => directives.value,
+            (None, Some(level)) => format!("info,opentelemetry={level},spanloom={level}"),
+            (None, None) => "info".to_owned(),
         }
-        let name = "OTEL_LOG_LEVEL";
-        let given = self.text(name).map(|value| value.to_ascii_lowercase());
-        let level = match given.as_deref() {
-            None => return "info,opentelemetry=warn".to_owned(),
-            Some("none" | "off") => "off",
-            Some("fatal" | "error") => "error",
-            Some("warn" | "warning") => "warn",
-            Some("info") => "info",
-            Some("verbose" | "debug") => "debug",
-            Some("all" | "trace") => "trace",
-            Some(unknown) => {
-                self.warn(format!("{name}={unknown:?} is not known: info is used"));
-                "info"
-            }
-        };
-        format!("info,opentelemetry={level},spanloom={level}")
-    }
-
-    /// A boolean: only `true` is true, and anything but `false` beside it is reported.
-    fn flag(&mut self, name: &str) -> bool {
-        let Some(value) = self.text(name) else {
-            return false;
-        };
-        let is_true = value.eq_ignore_ascii_case("true");
-        if !is_true && !value.eq_ignore_ascii_case("false") {
-            self.warn(format!(
-                "{name}={value:?} is neither true nor false: taken as false"
-            ));
-        }
-        is_true
-    }
-
-    /// A number; what is not one is reported and left out.
-    fn number<T: std::str::FromStr>(&mut self, name: &str) -> Option<T> {
-        let value = self.text(name)?;
-        let number = value.parse().ok();
-        if number.is_none() {
-            self.warn(format!(
-                "{name}={value:?} is not a number in range: ignored"
-            ));
-        }
-        number
-    }
-
-    fn milliseconds(&mut self, name: &str, default: Duration) -> Duration {
-        self.number(name).map_or(default, Duration::from_millis)
     }
 
     /// `OTEL_SERVICE_NAME` is stronger than a `service.name` among `OTEL_RESOURCE_ATTRIBUTES`.
     fn resource(&mut self) -> (Option<String>, Vec<(String, String)>) {
         let name = "OTEL_RESOURCE_ATTRIBUTES";
-        let mut attributes = match self.text(name).map(|list| keyvalue::parse(&list)) {
-            None => Vec::new(),
-            Some(Ok(attributes)) => attributes,
-            Some(Err(problem)) => {
-                self.warn(format!("{name} is ignored as a whole: {problem}"));
-                Vec::new()
-            }
-        };
+        let mut attributes = self.pairs(name);
         attributes.retain(|(key, value)| {
             let resolved = !(value.starts_with("$(") && value.ends_with(')'));
             if !resolved {
@@ -213,142 +232,78 @@ impl Reader<'_> {
         });
         let in_list = attributes.iter().position(|(key, _)| key == "service.name");
         let in_list = in_list.map(|position| attributes.remove(position).1);
-        (self.text("OTEL_SERVICE_NAME").or(in_list), attributes)
+        let named = self.given("OTEL_SERVICE_NAME").map(|given| given.value);
+        (named.or(in_list), attributes)
     }
 
-    fn propagators(&mut self) -> Vec<PropagatorName> {
+    fn propagators(&mut self) -> (Vec<Format>, bool) {
         let name = "OTEL_PROPAGATORS";
-        let Some(list) = self.text(name) else {
-            return vec![PropagatorName::TraceContext, PropagatorName::Baggage];
-        };
-        let mut propagators = Vec::new();
+        let list = self.given(name).map(|given| given.value);
+        let list = list.unwrap_or_else(|| table::find(name).default.to_owned());
+        let (mut formats, mut has_baggage) = (Vec::new(), false);
         for item in list
             .split(',')
             .map(str::trim)
             .filter(|item| !item.is_empty())
         {
-            let propagator = match item.to_ascii_lowercase().as_str() {
-                "none" => return Vec::new(),
-                "tracecontext" => PropagatorName::TraceContext,
-                "baggage" => PropagatorName::Baggage,
-                _ => {
-                    self.warn(format!("{name}: {item:?} is not known: left out"));
-                    continue;
-                }
-            };
-            if !propagators.contains(&propagator) {
-                propagators.push(propagator);
+            let item = item.to_ascii_lowercase();
+            // The format of OpenCensus is binary, which headers of HTTP are not.
+            let format = Format::from_name(&item).filter(|format| *format != Format::GrpcTraceBin);
+            match (item.as_str(), format) {
+                ("none", _) => return (Vec::new(), false),
+                ("baggage", _) => has_baggage = true,
+                (_, Some(format)) if formats.contains(&format) => {}
+                (_, Some(format)) => formats.push(format),
+                (_, None) => self.warn(format!("{name}: {item:?} is not known: left out")),
             }
         }
-        propagators
-    }
-
-    fn sampler(&mut self) -> SamplerSetting {
-        let name = "OTEL_TRACES_SAMPLER";
-        let value = self
-            .text(name)
-            .unwrap_or_else(|| "parentbased_always_on".to_owned());
-        let lower = value.to_ascii_lowercase();
-        let (parent_based, root) = match lower.strip_prefix("parentbased_") {
-            Some(root) => (true, root),
-            None => (false, lower.as_str()),
-        };
-        let root = match root {
-            "always_on" => RootSampler::On,
-            "always_off" => RootSampler::Off,
-            "traceidratio" => RootSampler::Ratio(self.ratio()),
-            _ => {
-                self.warn(format!(
-                    "{name}={value:?} is not known: parentbased_always_on is used"
-                ));
-                return SamplerSetting {
-                    root: RootSampler::On,
-                    parent_based: true,
-                };
-            }
-        };
-        SamplerSetting { root, parent_based }
-    }
-
-    /// The share of traces to keep, 1.0 when it is missing or not a share.
-    fn ratio(&mut self) -> f64 {
-        let name = "OTEL_TRACES_SAMPLER_ARG";
-        let ratio = self.number::<f64>(name).unwrap_or(1.0);
-        if (0.0..=1.0).contains(&ratio) {
-            return ratio;
-        }
-        self.warn(format!(
-            "{name}={ratio} is not between 0 and 1: every trace is sampled"
-        ));
-        1.0
+        (formats, has_baggage)
     }
 
     fn destination(&mut self) -> Destination {
-        let name = "OTEL_TRACES_EXPORTER";
-        let Some(value) = self.text(name) else {
-            return Destination::Otlp;
-        };
-        match value.to_ascii_lowercase().as_str() {
-            "otlp" => Destination::Otlp,
-            "none" => Destination::Nowhere,
-            _ => {
-                self.warn(format!("{name}={value:?} is not known: otlp is used"));
-                Destination::Otlp
-            }
-        }
+        let choices = [
+            ("otlp", Destination::Otlp),
+            ("console", Destination::Console),
+            ("none", Destination::Nowhere),
+        ];
+        self.choice("OTEL_TRACES_EXPORTER", &choices)
+            .unwrap_or(Destination::Otlp)
     }
 
     fn batch(&mut self) -> BatchSettings {
-        let default = BatchSettings::default();
-        let size = |number: Option<usize>, default| number.filter(|n| *n > 0).unwrap_or(default);
-        let queue = size(
-            self.number("OTEL_BSP_MAX_QUEUE_SIZE"),
-            default.queue_spans_max,
-        );
-        let batch = size(
-            self.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
-            default.batch_spans_max,
-        );
+        let queue = self
+            .number_or_default::<usize>("OTEL_BSP_MAX_QUEUE_SIZE")
+            .max(1);
+        let batch = self
+            .number_or_default::<usize>("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")
+            .max(1);
+        let general = self.number("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT");
         BatchSettings {
-            schedule_delay: self.milliseconds("OTEL_BSP_SCHEDULE_DELAY", default.schedule_delay),
-            export_timeout: self.milliseconds("OTEL_BSP_EXPORT_TIMEOUT", default.export_timeout),
+            schedule_delay: self.milliseconds("OTEL_BSP_SCHEDULE_DELAY"),
+            export_timeout: self.milliseconds("OTEL_BSP_EXPORT_TIMEOUT"),
             queue_spans_max: queue,
             batch_spans_max: batch.min(queue),
+            value_chars_max: self
+                .number("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT")
+                .or(general),
         }
     }
 
-    /// Counts a span may reach; the general attribute limit stands in for the span's own.
     fn limits(&mut self) -> SpanLimits {
-        let mut limits = SpanLimits::default();
-        let mut limit = |name, target: &mut u32| {
-            if let Some(number) = self.number(name) {
-                *target = number;
-            }
-        };
-        limit(
-            "OTEL_ATTRIBUTE_COUNT_LIMIT",
-            &mut limits.max_attributes_per_span,
-        );
-        limit(
-            "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
-            &mut limits.max_attributes_per_span,
-        );
-        limit(
-            "OTEL_SPAN_EVENT_COUNT_LIMIT",
-            &mut limits.max_events_per_span,
-        );
-        limit("OTEL_SPAN_LINK_COUNT_LIMIT", &mut limits.max_links_per_span);
-        limit(
-            "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
-            &mut limits.max_attributes_per_event,
-        );
-        limit(
-            "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
-            &mut limits.max_attributes_per_link,
-        );
-        limits
+        let general = self.number_or_default("OTEL_ATTRIBUTE_COUNT_LIMIT");
+        SpanLimits {
+            max_attributes_per_span: self
+                .number("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT")
+                .unwrap_or(general),
+            max_events_per_span: self.number_or_default("OTEL_SPAN_EVENT_COUNT_LIMIT"),
+            max_links_per_span: self.number_or_default("OTEL_SPAN_LINK_COUNT_LIMIT"),
+            max_attributes_per_event: self.number_or_default("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT"),
+            max_attributes_per_link: self.number_or_default("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"),
+        }
     }
 }
 
+#[cfg(test)]
+mod page;
 #[cfg(test)]
 mod tests;

@@ -11,10 +11,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
+use crate::propagator::{Hint, Propagator, with_hinted_id};
 use opentelemetry::propagation::text_map_propagator::FieldIter;
-use opentelemetry::propagation::{
-    Extractor, Injector, TextMapCompositePropagator, TextMapPropagator,
-};
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{
     SpanBuilder, SpanContext, SpanId, Status, TraceContextExt, TraceFlags, Tracer as _,
     TracerProvider as _,
@@ -27,7 +26,7 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span as SdkSpan};
 pub struct TracerProvider {
     sdk: SdkTracerProvider,
     shortcut: Shortcut,
-    propagator: Arc<TextMapCompositePropagator>,
+    propagator: Arc<Propagator>,
 }
 
 /// Which spans need not be asked about.
@@ -43,11 +42,7 @@ pub(crate) enum Shortcut {
 
 impl TracerProvider {
     /// Wraps the SDK's provider, whose sampler must agree with the shortcut.
-    pub(crate) fn new(
-        sdk: SdkTracerProvider,
-        shortcut: Shortcut,
-        propagator: TextMapCompositePropagator,
-    ) -> Self {
+    pub(crate) fn new(sdk: SdkTracerProvider, shortcut: Shortcut, propagator: Propagator) -> Self {
         Self {
             sdk,
             shortcut,
@@ -89,17 +84,23 @@ impl opentelemetry::trace::Tracer for Tracer {
         };
         Span(match unrecorded {
             Some(context) => Inner::Unrecorded(context),
-            None => Inner::Sdk(self.sdk.build_with_context(builder, parent)),
+            None => Inner::Sdk(with_hinted_id(parent, || {
+                self.sdk.build_with_context(builder, parent)
+            })),
         })
     }
 }
 
 /// The context of a child that inherits "not sampled", if that is what the parent says.
 fn unsampled_child(parent: &Context) -> Option<SpanContext> {
-    let parent = parent.span();
-    let context = parent.span_context();
+    let span = parent.span();
+    let context = span.span_context();
     // An own span that is recorded though not sampled goes to the SDK, which knows its sampler.
-    if context.is_sampled() || !context.is_valid() || parent.is_recording() {
+    if context.is_sampled() || !context.is_valid() || span.is_recording() {
+        return None;
+    }
+    // A caller that left the decision to us has not said no.
+    if context.is_remote() && Hint::of(parent).is_some() {
         return None;
     }
     let (trace_id, state) = (context.trace_id(), context.trace_state().clone());
@@ -207,7 +208,7 @@ impl opentelemetry::trace::Span for Span {
 
 /// The provider's propagator, as the global one.
 #[derive(Debug)]
-struct Shared(Arc<TextMapCompositePropagator>);
+struct Shared(Arc<Propagator>);
 
 impl TextMapPropagator for Shared {
     fn inject_context(&self, context: &Context, injector: &mut dyn Injector) {

@@ -23,6 +23,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
+use crate::export::limit;
 use crate::settings::BatchSettings;
 
 /// How long [`SpanProcessor::force_flush`], which names no bound, may wait.
@@ -219,6 +220,11 @@ impl<E: SpanExporter> Worker<E> {
     /// Exports everything that waits now, in batches, and returns the first failure.
     async fn drain(&mut self, taken: &mut Vec<SpanData>) -> OTelSdkResult {
         mem::swap(taken, &mut *self.queue.lock());
+        if let Some(n_chars) = self.queue.settings.value_chars_max {
+            taken
+                .iter_mut()
+                .for_each(|span| limit::values(span, n_chars));
+        }
         let mut result = Ok(());
         let mut rest = taken.drain(..);
         loop {

@@ -1,14 +1,16 @@
-//! Where spans go: `OTEL_EXPORTER_OTLP_*`, the variables for traces before the general ones.
+//! Where spans go: `OTEL_EXPORTER_OTLP_*`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Reader, keyvalue};
+use super::Reader;
 
 /// The OTLP protocol to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Grpc,
     HttpProtobuf,
+    HttpJson,
 }
 
 /// An OTLP destination, ready to be handed to an exporter.
@@ -19,51 +21,54 @@ pub(crate) struct Endpoint {
     pub(crate) protocol: Protocol,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) timeout: Duration,
+    pub(crate) is_gzipped: bool,
+    pub(crate) tls: TlsFiles,
+}
+
+/// PEM files, as they are named; they are read when the exporter is built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    pub(crate) authorities: Option<PathBuf>,
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
 }
 
 impl Endpoint {
     pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let for_traces = reader.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-        let is_for_traces = for_traces.is_some();
-        let given = for_traces.or_else(|| reader.text("OTEL_EXPORTER_OTLP_ENDPOINT"));
-        let protocol = protocol(reader, given.as_deref());
-        let url = match (given, protocol) {
-            (Some(url), Protocol::HttpProtobuf) if !is_for_traces => {
-                // The general variable is a base for all signals.
-                format!("{}/v1/traces", url.trim_end_matches('/'))
+        let given = reader.given("OTEL_EXPORTER_OTLP_ENDPOINT");
+        let protocol = protocol(reader, given.as_ref().map(|given| given.value.as_str()));
+        let is_insecure = reader.flag("OTEL_EXPORTER_OTLP_INSECURE");
+        let url = match given {
+            Some(given) => {
+                let url = with_scheme(given.value, is_insecure);
+                let is_general = given.name == "OTEL_EXPORTER_OTLP_ENDPOINT";
+                match protocol {
+                    Protocol::Grpc => url,
+                    _ if is_general => format!("{}/v1/traces", url.trim_end_matches('/')),
+                    _ => url,
+                }
             }
-            (Some(url), _) => url,
-            (None, Protocol::Grpc) => "http://localhost:4317".to_owned(),
-            (None, Protocol::HttpProtobuf) => "http://localhost:4318/v1/traces".to_owned(),
+            None if protocol == Protocol::Grpc => "http://localhost:4317".to_owned(),
+            None => "http://localhost:4318/v1/traces".to_owned(),
         };
-        let timeout = either(reader, "TIMEOUT").and_then(|(name, _)| reader.number(name));
+        let path = |name| reader.given(name).map(|given| PathBuf::from(given.value));
+        let tls = TlsFiles {
+            authorities: path("OTEL_EXPORTER_OTLP_CERTIFICATE"),
+            certificate: path("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"),
+            key: path("OTEL_EXPORTER_OTLP_CLIENT_KEY"),
+        };
+        let compressions = [("none", false), ("gzip", true)];
         Self {
             url,
             protocol,
-            headers: headers(reader),
-            timeout: timeout.map_or(Duration::from_secs(10), Duration::from_millis),
+            headers: reader.pairs("OTEL_EXPORTER_OTLP_HEADERS"),
+            timeout: reader.milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT"),
+            is_gzipped: reader
+                .choice("OTEL_EXPORTER_OTLP_COMPRESSION", &compressions)
+                .unwrap_or(false),
+            tls,
         }
     }
-}
-
-/// The value of the variable for traces, or of the general one, with the name that had it.
-fn either(reader: &Reader<'_>, ending: &str) -> Option<(&'static str, String)> {
-    let [specific, general] = match ending {
-        "HEADERS" => [
-            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-            "OTEL_EXPORTER_OTLP_HEADERS",
-        ],
-        "PROTOCOL" => [
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-            "OTEL_EXPORTER_OTLP_PROTOCOL",
-        ],
-        _ => [
-            "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
-            "OTEL_EXPORTER_OTLP_TIMEOUT",
-        ],
-    };
-    let value = |name| reader.text(name).map(|value| (name, value));
-    value(specific).or_else(|| value(general))
 }
 
 /// The protocol as named, else by the endpoint's port, else the specification's default.
@@ -71,22 +76,25 @@ fn either(reader: &Reader<'_>, ending: &str) -> Option<(&'static str, String)> {
 /// The port matters because the Kubernetes operator injects an endpoint, mostly with 4317, and no
 /// protocol: speaking HTTP to that port loses every span.
 fn protocol(reader: &mut Reader<'_>, endpoint: Option<&str>) -> Protocol {
-    let by_port = match endpoint.and_then(port) {
-        Some(4317) => Protocol::Grpc,
-        _ => Protocol::HttpProtobuf,
-    };
-    let Some((name, value)) = either(reader, "PROTOCOL") else {
-        return by_port;
-    };
-    match value.to_ascii_lowercase().as_str() {
-        "grpc" => Protocol::Grpc,
-        "http/protobuf" => Protocol::HttpProtobuf,
-        _ => {
-            reader.warn(format!(
-                "{name}={value:?} is not known: {by_port:?} is used"
-            ));
-            by_port
-        }
+    let choices = [
+        ("grpc", Protocol::Grpc),
+        ("http/protobuf", Protocol::HttpProtobuf),
+        ("http/json", Protocol::HttpJson),
+    ];
+    reader
+        .choice("OTEL_EXPORTER_OTLP_PROTOCOL", &choices)
+        .unwrap_or_else(|| match endpoint.and_then(port) {
+            Some(4317) => Protocol::Grpc,
+            _ => Protocol::HttpProtobuf,
+        })
+}
+
+/// `host:port` becomes a URL; gRPC clients of other languages take it so.
+fn with_scheme(url: String, is_insecure: bool) -> String {
+    match (url.contains("://"), is_insecure) {
+        (true, _) => url,
+        (false, true) => format!("http://{url}"),
+        (false, false) => format!("https://{url}"),
     }
 }
 
@@ -95,14 +103,4 @@ fn port(url: &str) -> Option<u16> {
     let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = authority.split(['/', '?']).next()?;
     authority.rsplit_once(':')?.1.parse().ok()
-}
-
-fn headers(reader: &mut Reader<'_>) -> Vec<(String, String)> {
-    let Some((name, list)) = either(reader, "HEADERS") else {
-        return Vec::new();
-    };
-    keyvalue::parse(&list).unwrap_or_else(|problem| {
-        reader.warn(format!("{name} is ignored as a whole: {problem}"));
-        Vec::new()
-    })
 }

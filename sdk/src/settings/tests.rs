@@ -1,5 +1,8 @@
 //! Each variable, read from a map instead of the process.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn read(variables: &[(&str, &str)]) -> Settings {
@@ -16,8 +19,8 @@ fn an_empty_environment_has_the_defaults_of_the_specification() {
     assert!(!settings.disabled);
     assert_eq!(settings.service_name, None);
     assert_eq!(
-        settings.propagators,
-        [PropagatorName::TraceContext, PropagatorName::Baggage]
+        (settings.formats, settings.has_baggage),
+        (vec![Format::TraceContext], true)
     );
     assert_eq!(
         settings.sampler,
@@ -30,7 +33,41 @@ fn an_empty_environment_has_the_defaults_of_the_specification() {
     assert_eq!(settings.endpoint.url, "http://localhost:4318/v1/traces");
     assert_eq!(settings.endpoint.protocol, Protocol::HttpProtobuf);
     assert_eq!(settings.endpoint.timeout, Duration::from_secs(10));
-    assert_eq!(settings.batch, BatchSettings::default());
+    assert_eq!(
+        settings.batch,
+        BatchSettings {
+            schedule_delay: Duration::from_secs(5),
+            export_timeout: Duration::from_secs(30),
+            queue_spans_max: 2_048,
+            batch_spans_max: 512,
+            value_chars_max: None,
+        }
+    );
+    assert_eq!(settings.log_filter, "info,opentelemetry=warn,spanloom=warn");
+    let limits = settings.limits;
+    assert_eq!(
+        [limits.max_attributes_per_span, limits.max_events_per_span],
+        [128, 128]
+    );
+}
+
+/// A row without a reader would promise what does not exist; a reader without a row panics.
+#[test]
+fn every_row_of_the_table_is_read_and_nothing_else() {
+    let asked = RefCell::new(BTreeSet::new());
+    Settings::read(&|name| {
+        asked.borrow_mut().insert(name.to_owned());
+        // A sampler with an argument, so that the argument is asked for.
+        (name == "OTEL_TRACES_SAMPLER").then(|| "traceidratio".to_owned())
+    });
+    let mut rows = BTreeSet::new();
+    for variable in table::GROUPS.iter().flat_map(|group| group.variables) {
+        rows.insert(variable.name.to_owned());
+        if variable.has_form_for_traces {
+            rows.insert(table::for_traces(variable.name));
+        }
+    }
+    assert_eq!(asked.into_inner(), rows);
 }
 
 #[test]
@@ -129,7 +166,7 @@ fn nonsense_is_reported_and_taken_as_unset() {
         ("OTEL_RESOURCE_ATTRIBUTES", "broken"),
     ]);
     assert!(!settings.disabled);
-    assert_eq!(settings.propagators, [PropagatorName::TraceContext]);
+    assert_eq!(settings.formats, [Format::TraceContext]);
     assert_eq!(
         settings.sampler,
         SamplerSetting {
@@ -138,7 +175,7 @@ fn nonsense_is_reported_and_taken_as_unset() {
         }
     );
     assert_eq!(settings.destination, Destination::Otlp);
-    assert_eq!(settings.batch, BatchSettings::default());
+    assert_eq!(settings.batch.queue_spans_max, 2_048);
     assert_eq!(settings.warnings.len(), 6, "{:#?}", settings.warnings);
 }
 
@@ -164,11 +201,77 @@ fn the_span_limit_of_attributes_is_stronger_than_the_general_one() {
 
 #[test]
 fn the_log_level_of_the_sdk_is_its_own_until_rust_log_speaks() {
-    assert_eq!(read(&[]).log_filter, "info,opentelemetry=warn");
     let level = ("OTEL_LOG_LEVEL", "DEBUG");
     assert_eq!(
         read(&[level]).log_filter,
         "info,opentelemetry=debug,spanloom=debug"
     );
     assert_eq!(read(&[level, ("RUST_LOG", "trace")]).log_filter, "trace");
+}
+
+#[test]
+fn samplers_that_ask_a_server_come_as_near_as_they_can() {
+    let sampler = |name, argument| {
+        read(&[
+            ("OTEL_TRACES_SAMPLER", name),
+            ("OTEL_TRACES_SAMPLER_ARG", argument),
+        ])
+    };
+    let argument = "endpoint=http://jaeger:14250,pollingIntervalMs=5000,initialSamplingRate=0.25";
+    for name in ["jaeger_remote", "parentbased_jaeger_remote"] {
+        let settings = sampler(name, argument);
+        let expected = SamplerSetting {
+            root: RootSampler::Ratio(0.25),
+            parent_based: true,
+        };
+        assert_eq!(
+            (settings.sampler, settings.warnings.len()),
+            (expected, 1),
+            "{name}"
+        );
+    }
+    assert_eq!(sampler("xray", "").sampler.root, RootSampler::On);
+}
+
+#[test]
+fn an_endpoint_without_a_scheme_is_encrypted_unless_it_is_declared_insecure() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317");
+    assert_eq!(read(&[endpoint]).endpoint.url, "https://collector:4317");
+    let insecure = ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "True");
+    assert_eq!(
+        read(&[endpoint, insecure]).endpoint.url,
+        "http://collector:4317"
+    );
+}
+
+#[test]
+fn the_length_limit_of_spans_is_stronger_than_the_general_one() {
+    let general = ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "100");
+    assert_eq!(read(&[general]).batch.value_chars_max, Some(100));
+    let settings = read(&[general, ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "50")]);
+    assert_eq!(settings.batch.value_chars_max, Some(50));
+}
+
+#[test]
+fn every_propagator_of_the_operator_is_known_or_reported() {
+    let read = |list| {
+        let settings = read(&[("OTEL_PROPAGATORS", list)]);
+        let names: Vec<_> = settings
+            .formats
+            .iter()
+            .map(|format| format.name())
+            .collect();
+        (
+            names.join(","),
+            settings.has_baggage,
+            settings.warnings.len(),
+        )
+    };
+    let all = "tracecontext,b3,b3multi,jaeger,xray,datadog";
+    assert_eq!(
+        read("tracecontext,baggage,B3,b3multi,jaeger,xray,datadog"),
+        (all.into(), true, 0)
+    );
+    assert_eq!(read("ottrace,jaeger"), ("jaeger".into(), false, 1));
+    assert_eq!(read("b3,none"), (String::new(), false, 0));
 }

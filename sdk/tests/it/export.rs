@@ -1,26 +1,33 @@
-//! Spans arrive: over both protocols, from every runtime, and the guard tells the truth about it.
+//! Spans arrive: over every protocol, from every runtime, and the guard tells the truth about it.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use opentelemetry::trace::{Span as _, TraceContextExt, Tracer as _, TracerProvider as _};
-use spanloom::testing::Sink;
+use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+use spanloom::testing::{FakeCollector, Sink};
 use spanloom::{Error, Guard, opentelemetry};
 
-use crate::collector::Collector;
-
-fn start(endpoint: String) -> Guard {
+fn start(variables: &[(&'static str, String)]) -> Guard {
+    let variables = variables.to_vec();
     let lookup = move |name: &str| match name {
         "OTEL_SERVICE_NAME" => Some("cart".to_owned()),
-        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
-        "OTEL_EXPORTER_OTLP_PROTOCOL" if endpoint.ends_with("#grpc") => Some("grpc".to_owned()),
-        _ => None,
+        name => variables
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.clone()),
     };
     spanloom::builder().environment(lookup).start().unwrap()
 }
 
-fn over_grpc(collector: &Collector) -> Guard {
-    start(format!("http://{}#grpc", collector.grpc))
+fn to(endpoint: String, protocol: &str) -> Guard {
+    start(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.to_owned()),
+    ])
+}
+
+fn over_grpc(collector: &FakeCollector) -> Guard {
+    to(collector.grpc_endpoint(), "grpc")
 }
 
 fn make_span(guard: &Guard, name: &'static str) {
@@ -29,51 +36,110 @@ fn make_span(guard: &Guard, name: &'static str) {
 
 #[test]
 fn spans_arrive_over_grpc_without_any_runtime() {
-    let collector = Collector::start();
+    let collector = FakeCollector::start().unwrap();
     let guard = over_grpc(&collector);
     make_span(&guard, "one");
     guard.flush().unwrap();
-    assert_eq!(collector.spans(), ["cart: one"]);
+    assert_eq!(collector.tree(&[]), "cart INTERNAL one\n");
     make_span(&guard, "two");
     drop(guard);
-    assert_eq!(collector.spans(), ["cart: one", "cart: two"]);
+    assert_eq!(
+        collector.tree(&[]),
+        "cart INTERNAL one\ncart INTERNAL two\n"
+    );
 }
 
 #[test]
-fn spans_arrive_over_http() {
-    let collector = Collector::start();
-    let guard = start(format!("http://{}", collector.http));
-    make_span(&guard, "one");
-    guard.shutdown().unwrap();
-    assert_eq!(collector.spans(), ["cart: one"]);
+fn spans_arrive_over_http_in_both_encodings() {
+    let collector = FakeCollector::start().unwrap();
+    for (protocol, content_type) in [
+        ("http/protobuf", "application/x-protobuf"),
+        ("http/json", "application/json"),
+    ] {
+        let guard = to(collector.http_endpoint(), protocol);
+        make_span(&guard, "one");
+        guard.shutdown().unwrap();
+        let received = collector.received().pop().unwrap();
+        assert_eq!(received.headers["content-type"], content_type);
+    }
+    assert_eq!(
+        collector.tree(&[]),
+        "cart INTERNAL one\ncart INTERNAL one\n"
+    );
+}
+
+#[test]
+fn headers_and_compression_reach_the_collector_over_every_protocol() {
+    let collector = FakeCollector::start().unwrap();
+    for (endpoint, protocol, encoding) in [
+        (collector.grpc_endpoint(), "grpc", "grpc-encoding"),
+        (
+            collector.http_endpoint(),
+            "http/protobuf",
+            "content-encoding",
+        ),
+    ] {
+        let guard = start(&[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.to_owned()),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip".to_owned()),
+            (
+                "OTEL_EXPORTER_OTLP_HEADERS",
+                "x-tenant=web%20shop".to_owned(),
+            ),
+        ]);
+        make_span(&guard, "one");
+        guard.shutdown().unwrap();
+        let received = collector.received().pop().unwrap();
+        assert_eq!(received.headers["x-tenant"], "web shop", "{protocol}");
+        assert_eq!(received.headers[encoding], "gzip", "{protocol}");
+    }
+    assert_eq!(collector.n_spans(), 2);
 }
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_flush_works_on_the_only_thread_of_a_runtime() {
-    let collector = Collector::start();
+    let collector = FakeCollector::start().unwrap();
     let guard = over_grpc(&collector);
     make_span(&guard, "one");
     guard.flush().unwrap();
     guard.shutdown().unwrap();
-    assert_eq!(collector.spans(), ["cart: one"]);
-    tokio::task::spawn_blocking(|| drop(collector))
-        .await
-        .unwrap();
+    assert_eq!(collector.n_spans(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_flush_works_in_a_task_of_a_runtime_with_one_worker() {
-    let collector = Collector::start();
+    let collector = FakeCollector::start().unwrap();
     let guard = over_grpc(&collector);
     let task = tokio::spawn(async move {
         make_span(&guard, "one");
         guard.shutdown().unwrap();
     });
     task.await.unwrap();
-    assert_eq!(collector.spans(), ["cart: one"]);
-    tokio::task::spawn_blocking(|| drop(collector))
-        .await
+    assert_eq!(collector.n_spans(), 1);
+}
+
+#[test]
+fn a_full_batch_is_sent_without_waiting_for_the_clock() {
+    let sink = Sink::default();
+    let lookup = |name: &str| match name {
+        "OTEL_BSP_SCHEDULE_DELAY" => Some("0".to_owned()),
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE" => Some("4".to_owned()),
+        _ => None,
+    };
+    let guard = spanloom::builder()
+        .environment(lookup)
+        .exporter(sink.clone())
+        .start()
         .unwrap();
+    for _ in 0..4 {
+        make_span(&guard, "one");
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while sink.spans().len() < 4 {
+        assert!(Instant::now() < deadline, "the batch was not sent");
+        std::thread::yield_now();
+    }
 }
 
 #[test]
@@ -83,7 +149,7 @@ fn without_a_collector_it_starts_and_says_that_spans_were_lost() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let guard = start(format!("http://{nobody}#grpc"));
+    let guard = to(format!("http://{nobody}"), "grpc");
     make_span(&guard, "one");
     assert!(matches!(guard.flush(), Err(Error::NotDelivered(_))));
     // Upstream forgets here that its last export failed.
@@ -117,53 +183,4 @@ fn an_endpoint_that_is_no_url_is_an_error_at_the_start() {
         error.to_string().contains("OTEL_EXPORTER_OTLP_ENDPOINT"),
         "{error}"
     );
-}
-
-#[test]
-fn a_disabled_sdk_makes_no_spans_and_keeps_the_callers_context() {
-    let sink = Sink::default();
-    let lookup = |name: &str| (name == "OTEL_SDK_DISABLED").then(|| "true".to_owned());
-    let guard = spanloom::builder()
-        .environment(lookup)
-        .exporter(sink.clone())
-        .start()
-        .unwrap();
-    let caller = opentelemetry::Context::new().with_remote_span_context(
-        opentelemetry::trace::SpanContext::new(
-            1.into(),
-            2.into(),
-            opentelemetry::trace::TraceFlags::SAMPLED,
-            true,
-            opentelemetry::trace::TraceState::default(),
-        ),
-    );
-    let tracer = guard.tracer_provider().tracer("test");
-    let span = tracer.start_with_context("one", &caller);
-    assert_eq!(span.span_context(), caller.span().span_context());
-    assert!(!span.is_recording());
-    drop(span);
-    guard.shutdown().unwrap();
-    assert!(sink.spans().is_empty());
-}
-
-#[test]
-fn a_child_of_an_unsampled_parent_is_not_recorded_but_has_an_id() {
-    let sink = Sink::default();
-    let lookup =
-        |name: &str| (name == "OTEL_TRACES_SAMPLER").then(|| "parentbased_always_off".to_owned());
-    let guard = spanloom::builder()
-        .environment(lookup)
-        .exporter(sink.clone())
-        .start()
-        .unwrap();
-    let tracer = guard.tracer_provider().tracer("test");
-    let parent = opentelemetry::Context::new().with_span(tracer.start("parent"));
-    let child = tracer.start_with_context("child", &parent);
-    let parent = parent.span().span_context().clone();
-    assert!(child.span_context().is_valid());
-    assert_eq!(child.span_context().trace_id(), parent.trace_id());
-    assert_ne!(child.span_context().span_id(), parent.span_id());
-    assert!(!child.span_context().is_sampled());
-    guard.flush().unwrap();
-    assert!(sink.spans().is_empty());
 }

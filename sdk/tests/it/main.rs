@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
-mod collector;
+mod child;
 mod export;
 mod http;
 mod logs;
+mod spans;
+mod tls;
+mod upstream;

@@ -1,0 +1,168 @@
+//! Samplers: the SDK's, and one for consistent probability sampling, which the SDK lacks.
+
+use opentelemetry::Context;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId, TraceState};
+use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, ShouldSample};
+use spanloom_wire::context::{SamplingState, TraceState as WireState};
+use spanloom_wire::sampling::{Decision, Threshold, randomness};
+
+use crate::propagator::Hint;
+use crate::settings::{RootSampler, SamplerSetting};
+
+/// The sampler of a setting.
+pub(crate) fn sampler(setting: SamplerSetting) -> Box<dyn ShouldSample> {
+    let root: Box<dyn ShouldSample> = match setting.root {
+        RootSampler::On => Box::new(Sampler::AlwaysOn),
+        RootSampler::Off => Box::new(Sampler::AlwaysOff),
+        RootSampler::Ratio(ratio) => Box::new(Sampler::TraceIdRatioBased(ratio)),
+        RootSampler::Consistent(ratio) => Box::new(ConsistentSampler {
+            threshold: Threshold::from_ratio(ratio),
+        }),
+    };
+    if !setting.parent_based {
+        return root;
+    }
+    // Not `Sampler::ParentBased`, which throws away the tracestate that its root writes.
+    let parent_based = Box::new(Sampler::parent_based(root.clone()));
+    Box::new(HintedSampler { root, parent_based })
+}
+
+/// Follows what a caller said without the words of a span's context: see [`Hint`].
+#[derive(Clone, Debug)]
+struct HintedSampler {
+    root: Box<dyn ShouldSample>,
+    parent_based: Box<dyn ShouldSample>,
+}
+
+impl ShouldSample for HintedSampler {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace_id: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let hint = parent.and_then(Hint::of).map(|hint| hint.sampling);
+        let sampler = match hint {
+            None => &self.parent_based,
+            Some(SamplingState::Deferred) => &self.root,
+            Some(SamplingState::Drop) => return fixed(SamplingDecision::Drop),
+            Some(SamplingState::Keep | SamplingState::Debug) => {
+                return fixed(SamplingDecision::RecordAndSample);
+            }
+        };
+        sampler.should_sample(parent, trace_id, name, kind, attributes, links)
+    }
+}
+
+fn fixed(decision: SamplingDecision) -> SamplingResult {
+    SamplingResult {
+        decision,
+        attributes: Vec::new(),
+        trace_state: TraceState::default(),
+    }
+}
+
+/// Keeps a trace if its 56 random bits are not below a threshold, and writes the threshold into
+/// `tracestate`, so that whoever sees the span later knows how many it stands for.
+///
+/// Source: OpenTelemetry specification, "TraceState: Probability Sampling".
+#[derive(Clone, Debug)]
+struct ConsistentSampler {
+    /// Nothing when not even one trace is to be kept.
+    threshold: Option<Threshold>,
+}
+
+impl ShouldSample for ConsistentSampler {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace_id: TraceId,
+        _name: &str,
+        _kind: &SpanKind,
+        _attributes: &[KeyValue],
+        _links: &[Link],
+    ) -> SamplingResult {
+        let inherited = parent.map(|parent| parent.span().span_context().trace_state().clone());
+        let inherited = inherited.unwrap_or_default();
+        let header = inherited.header();
+        // The API has checked the list when it came in, so it parses.
+        let state = WireState::parse(header.as_bytes()).unwrap_or_default();
+        let decision = match spanloom_wire::TraceId::from_bytes(trace_id.to_bytes()) {
+            Some(trace_id) => Decision::independent(self.threshold, randomness(trace_id, &state)),
+            None => Decision::DROP,
+        };
+        let updated = decision.update(&state);
+        let trace_state = if updated.as_str() == header {
+            inherited
+        } else {
+            updated.as_str().parse::<TraceState>().unwrap_or(inherited)
+        };
+        let decision = match decision.sampled {
+            true => SamplingDecision::RecordAndSample,
+            false => SamplingDecision::Drop,
+        };
+        SamplingResult {
+            decision,
+            attributes: Vec::new(),
+            trace_state,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags};
+
+    fn decide(ratio: f64, trace_id: u128, tracestate: &str) -> (bool, String) {
+        let state: TraceState = tracestate.parse().unwrap();
+        let caller = SpanContext::new(
+            TraceId::from(trace_id),
+            SpanId::from(1),
+            TraceFlags::NOT_SAMPLED,
+            true,
+            state,
+        );
+        let caller = Context::new().with_remote_span_context(caller);
+        let sampler = sampler(SamplerSetting {
+            root: RootSampler::Consistent(ratio),
+            parent_based: false,
+        });
+        let id = TraceId::from(trace_id);
+        let result = sampler.should_sample(Some(&caller), id, "", &SpanKind::Server, &[], &[]);
+        let is_sampled = result.decision == SamplingDecision::RecordAndSample;
+        (is_sampled, result.trace_state.header())
+    }
+
+    #[test]
+    fn the_trace_id_decides_and_the_threshold_is_told() {
+        let low = 0x4bf9_2f35_77b3_4da6_a37f_ffff_ffff_ffff;
+        assert_eq!(decide(0.5, low, ""), (false, String::new()));
+        assert_eq!(
+            decide(0.5, low + 1, "a=b"),
+            (true, "ot=th:8,a=b".to_owned())
+        );
+        assert_eq!(decide(0.0, u128::MAX, ""), (false, String::new()));
+    }
+
+    #[test]
+    fn explicit_randomness_is_stronger_than_the_trace_id() {
+        let (is_sampled, state) = decide(0.25, 1, "ot=rv:ffffffffffffff");
+        assert!(is_sampled);
+        assert!(
+            state.contains("th:c") && state.contains("rv:ffffffffffffff"),
+            "{state}"
+        );
+    }
+
+    #[test]
+    fn the_share_that_is_kept_is_the_share_that_was_asked_for() {
+        // Spread evenly over the bits that count, so the share is exact.
+        let n_kept = (0..1_000_u128).filter(|n| decide(0.1, (n << 56) / 1_000 + (1 << 100), "").0);
+        assert_eq!(n_kept.count(), 100);
+    }
+}

@@ -1,0 +1,236 @@
+//! A collector that keeps what it gets.
+
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode as Code};
+use prost::Message;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::codec::CompressionEncoding;
+
+use super::tree::{Node, draw};
+
+/// What one inflated request may take: far more than a test sends.
+const REQUEST_BYTES_MAX: u64 = 64 << 20;
+
+/// Listens for OTLP/gRPC and for OTLP/HTTP (protobuf and JSON, plain and gzip) on free ports of
+/// the loopback, on a thread of its own, until it is dropped.
+#[derive(Debug)]
+pub struct FakeCollector {
+    grpc: SocketAddr,
+    http: SocketAddr,
+    received: Requests,
+    runtime: Option<Runtime>,
+}
+
+/// One export.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The headers that it came with.
+    pub headers: HeaderMap,
+    /// What was in it.
+    pub request: ExportTraceServiceRequest,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Requests(Arc<Mutex<Vec<Received>>>);
+
+impl Requests {
+    fn keep(&self, headers: HeaderMap, request: ExportTraceServiceRequest) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(Received { headers, request });
+    }
+}
+
+impl FakeCollector {
+    /// Listens when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system gives no port or no thread.
+    pub fn start() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let inside = runtime.enter();
+        let (grpc, http) = (listen()?, listen()?);
+        let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
+        let received = Requests::default();
+        let service =
+            TraceServiceServer::new(received.clone()).accept_compressed(CompressionEncoding::Gzip);
+        let server = tonic::transport::Server::builder().add_service(service);
+        runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(grpc)));
+        let app = axum::Router::new()
+            .route("/v1/traces", axum::routing::post(over_http))
+            .with_state(received.clone());
+        runtime.spawn(async move { axum::serve(http, app).await });
+        drop(inside);
+        Ok(Self {
+            grpc: grpc_address,
+            http: http_address,
+            received,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// What to set `OTEL_EXPORTER_OTLP_ENDPOINT` to for gRPC, with `OTEL_EXPORTER_OTLP_PROTOCOL`
+    /// set to `grpc`, since the port is not 4317.
+    #[must_use]
+    pub fn grpc_endpoint(&self) -> String {
+        format!("http://{}", self.grpc)
+    }
+
+    /// What to set `OTEL_EXPORTER_OTLP_ENDPOINT` to for HTTP.
+    #[must_use]
+    pub fn http_endpoint(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
+    /// The exports so far, in the order of their arrival.
+    #[must_use]
+    pub fn received(&self) -> Vec<Received> {
+        self.received
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The number of spans so far.
+    #[must_use]
+    pub fn n_spans(&self) -> usize {
+        let kept = self
+            .received
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let resources = kept
+            .iter()
+            .flat_map(|received| &received.request.resource_spans);
+        resources
+            .flat_map(|resource| &resource.scope_spans)
+            .map(|scope| scope.spans.len())
+            .sum()
+    }
+
+    /// All spans as an indented tree like [`Sink::tree`](super::Sink::tree), the name of its
+    /// service in front of each.
+    #[must_use]
+    pub fn tree(&self, attributes: &[&str]) -> String {
+        let mut nodes = Vec::new();
+        for received in self.received() {
+            for resource in received.request.resource_spans {
+                let of_resource = resource.resource.unwrap_or_default().attributes;
+                let service = text(&of_resource, "service.name").unwrap_or_default();
+                for span in resource
+                    .scope_spans
+                    .into_iter()
+                    .flat_map(|scope| scope.spans)
+                {
+                    nodes.push(node(&service, span, attributes));
+                }
+            }
+        }
+        draw(nodes.into_iter())
+    }
+}
+
+impl Drop for FakeCollector {
+    fn drop(&mut self) {
+        // An ordinary drop would block, which a test's own runtime forbids.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn listen() -> io::Result<TcpListener> {
+    let listener = StdTcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+#[tonic::async_trait]
+impl TraceService for Requests {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportTraceServiceRequest>,
+    ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+        let (metadata, _, request) = request.into_parts();
+        self.keep(metadata.into_headers(), request);
+        Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+async fn over_http(
+    State(requests): State<Requests>,
+    headers: HeaderMap,
+    body: axum::body::Bytes,
+) -> Result<(), StatusCode> {
+    let is = |name, value| headers.get(name).is_some_and(|found| found == value);
+    let mut inflated = Vec::new();
+    let body = if is(header::CONTENT_ENCODING, "gzip") {
+        let mut gzip = flate2::read::GzDecoder::new(&body[..]).take(REQUEST_BYTES_MAX);
+        io::copy(&mut gzip, &mut inflated).map_err(|_| StatusCode::BAD_REQUEST)?;
+        &inflated[..]
+    } else {
+        &body[..]
+    };
+    let request = if is(header::CONTENT_TYPE, "application/json") {
+        serde_json::from_slice(body).map_err(|_| StatusCode::BAD_REQUEST)?
+    } else {
+        ExportTraceServiceRequest::decode(body).map_err(|_| StatusCode::BAD_REQUEST)?
+    };
+    requests.keep(headers, request);
+    Ok(())
+}
+
+fn node(service: &str, span: Span, attributes: &[&str]) -> Node {
+    let kind = match span.kind() {
+        SpanKind::Unspecified => "UNSPECIFIED",
+        SpanKind::Internal => "INTERNAL",
+        SpanKind::Server => "SERVER",
+        SpanKind::Client => "CLIENT",
+        SpanKind::Producer => "PRODUCER",
+        SpanKind::Consumer => "CONSUMER",
+    };
+    let value = |name: &&str| Some(format!(" {name}={}", text(&span.attributes, name)?));
+    let attributes: String = attributes.iter().filter_map(value).collect();
+    let status = match &span.status {
+        Some(status) if status.code() == Code::Error => Node::error(&status.message),
+        Some(status) if status.code() == Code::Ok => " OK".to_owned(),
+        _ => String::new(),
+    };
+    Node {
+        id: span.span_id,
+        parent: span.parent_span_id,
+        start: UNIX_EPOCH + Duration::from_nanos(span.start_time_unix_nano),
+        line: format!("{service} {kind} {}{attributes}{status}", span.name),
+    }
+}
+
+/// The value of an attribute as text.
+fn text(attributes: &[KeyValue], name: &str) -> Option<String> {
+    let found = attributes.iter().rfind(|attribute| attribute.key == name)?;
+    Some(match found.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => text.clone(),
+        Value::BoolValue(value) => value.to_string(),
+        Value::IntValue(value) => value.to_string(),
+        Value::DoubleValue(value) => value.to_string(),
+        other => format!("{other:?}"),
+    })
+}

@@ -1,0 +1,190 @@
+//! What plain `opentelemetry_sdk` and `opentelemetry-otlp` 0.33.1 do wrong, and that this crate does
+//! not. When one of these fails after an update, upstream is right at last, and what works around
+//! it can go.
+
+use std::net::TcpListener;
+use std::panic::catch_unwind;
+use std::time::Duration;
+
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::{
+    Link, Span as _, SpanKind, TraceContextExt, TraceId, Tracer as _, TracerProvider as _,
+};
+use opentelemetry::{Context, Key, KeyValue, global};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkError;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{
+    Sampler, SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample,
+};
+use spanloom::opentelemetry;
+use spanloom::opentelemetry_sdk;
+use spanloom::testing::{FakeCollector, Sink};
+
+use crate::child::{is_program, run};
+
+#[derive(Clone, Debug)]
+struct RecordOnly;
+
+impl ShouldSample for RecordOnly {
+    fn should_sample(
+        &self,
+        _parent: Option<&Context>,
+        _trace_id: TraceId,
+        _name: &str,
+        _kind: &SpanKind,
+        _attributes: &[KeyValue],
+        _links: &[Link],
+    ) -> SamplingResult {
+        SamplingResult {
+            decision: SamplingDecision::RecordOnly,
+            attributes: Vec::new(),
+            trace_state: "by=root".parse().unwrap(),
+        }
+    }
+}
+
+#[test]
+fn recorded_but_unsampled_spans_are_exported_by_upstreams_processor() {
+    let sink = Sink::default();
+    let provider = SdkTracerProvider::builder()
+        .with_sampler(RecordOnly)
+        .with_batch_exporter(sink.clone())
+        .build();
+    provider.tracer("test").start("one").end();
+    provider.force_flush().unwrap();
+    assert_eq!(sink.spans().len(), 1);
+}
+
+#[test]
+fn the_tracestate_of_a_root_sampler_is_thrown_away_by_upstreams_parent_based() {
+    let sampler = Sampler::ParentBased(Box::new(RecordOnly));
+    let result =
+        sampler.should_sample(None, TraceId::from(1), "one", &SpanKind::Internal, &[], &[]);
+    assert_eq!(result.trace_state.header(), "");
+}
+
+#[test]
+fn the_grpc_exporter_panics_without_a_runtime() {
+    assert!(catch_unwind(|| SpanExporter::builder().with_tonic().build()).is_err());
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_flush_over_grpc_deadlocks_on_the_only_thread_of_a_runtime() {
+    let collector = FakeCollector::start().unwrap();
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(collector.grpc_endpoint())
+        .build();
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter.unwrap())
+        .build();
+    provider.tracer("test").start("one").end();
+    // Five seconds, which cannot be set.
+    assert!(provider.force_flush().is_err());
+    assert_eq!(collector.n_spans(), 0);
+    // Shorter than the default, which waits for as long again.
+    let result = provider.shutdown_with_timeout(Duration::from_millis(1));
+    assert!(result.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_after_a_failed_export_says_that_all_is_well() {
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(format!("http://{nobody}"))
+        .build();
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter.unwrap())
+        .build();
+    provider.tracer("test").start("one").end();
+    assert!(matches!(
+        provider.force_flush(),
+        Err(OTelSdkError::InternalFailure(_))
+    ));
+    assert!(provider.shutdown().is_ok());
+}
+
+#[test]
+fn the_flag_of_random_trace_ids_is_lost_by_upstreams_propagator() {
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03".to_owned();
+    let headers = [("traceparent".to_owned(), parent)]
+        .into_iter()
+        .collect::<std::collections::HashMap<_, _>>();
+    let context = TraceContextPropagator::new().extract(&headers);
+    assert_eq!(context.span().span_context().trace_flags().to_u8(), 1);
+}
+
+#[test]
+fn the_environment_is_misread_by_upstream() {
+    let said = run(
+        "upstream::program",
+        &[
+            ("OTEL_SERVICE_NAME", "named"),
+            (
+                "OTEL_RESOURCE_ATTRIBUTES",
+                "service.name=listed,team=web%20shop",
+            ),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317"),
+            ("OTEL_SDK_DISABLED", "true"),
+            ("OTEL_PROPAGATORS", "tracecontext"),
+            ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote"),
+            ("OTEL_TRACES_SAMPLER_ARG", "initialSamplingRate=0"),
+            ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3"),
+        ],
+    );
+    for wrong in [
+        "service.name: listed",
+        "team: web%20shop",
+        "over http: true",
+        "propagated: false",
+        "spans although disabled and unsampled: 1",
+        "value: long",
+    ] {
+        assert!(
+            said.lines().any(|line| line == wrong),
+            "{wrong} is right now:\n{said}"
+        );
+    }
+}
+
+#[test]
+fn program() {
+    if !is_program() {
+        return;
+    }
+    let resource = Resource::builder().build();
+    for key in ["service.name", "team"] {
+        println!("{key}: {}", resource.get(&Key::new(key)).unwrap());
+    }
+    let exporter = format!(
+        "{:?}",
+        SpanExporter::builder().build().map_err(|e| e.to_string())
+    );
+    println!(
+        "over http: {}",
+        exporter.contains("Http") || exporter.contains("http_client")
+    );
+    let sink = Sink::default();
+    let provider = SdkTracerProvider::builder()
+        .with_simple_exporter(sink.clone())
+        .build();
+    global::set_tracer_provider(provider.clone());
+    let mut span = provider.tracer("test").start("one");
+    span.set_attribute(KeyValue::new("long", "long"));
+    let context = Context::new().with_span(span);
+    let mut headers = std::collections::HashMap::new();
+    global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut headers));
+    println!("propagated: {}", !headers.is_empty());
+    context.span().end();
+    println!(
+        "spans although disabled and unsampled: {}",
+        sink.spans().len()
+    );
+    println!("value: {}", sink.spans()[0].attributes[0].value);
+}

@@ -243,11 +243,20 @@ mod tests {
         );
     }
 
+    fn read_back(text: &str) -> String {
+        serde_json::from_str(&written(false, |json| json.string(text))).unwrap()
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let text: String = ('\0'..='\u{ff}').collect();
+        assert_eq!(read_back(&text), text);
+    }
+
     proptest! {
         #[test]
         fn any_text_reads_back(text: String) {
-            let read: String = serde_json::from_str(&written(false, |json| json.string(&text))).unwrap();
-            prop_assert_eq!(read, text);
+            prop_assert_eq!(read_back(&text), text);
         }
 
         #[test]

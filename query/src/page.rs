@@ -84,6 +84,26 @@ fn store_failed(uri: &Uri, error: &StorageError) -> Page {
     }
 }
 
+/// Renders away from the threads that serve requests: a page about 100,000 spans takes a good part
+/// of a second, and no other request should wait for it.
+async fn render(uri: Uri, work: impl FnOnce(&Uri) -> Page + Send + 'static) -> Page {
+    let failed_uri = uri.clone();
+    let rendered = tokio::task::spawn_blocking(move || work(&uri)).await;
+    rendered.unwrap_or_else(|error| {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "a page was not rendered"
+        );
+        let words = html! { p { "This is a fault of Spanloom; its log says more." } };
+        let body = message("The page could not be made", &words);
+        let page = Page::new(&failed_uri, "Error", body);
+        Page {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            ..page
+        }
+    })
+}
+
 /// A page that only says something.
 fn message(heading: &str, words: &Markup) -> Markup {
     html! { section.message { h1 { (heading) } (words) } }

@@ -270,3 +270,45 @@ fn map(json: &mut JsonWriter, pairs: Attributes<'_>, depth: usize) {
     }
     json.end_object();
 }
+
+#[cfg(test)]
+mod tests {
+    use spanloom_wire::otlp::{TracesWriter, WriteValue};
+
+    use super::*;
+
+    /// Lists in lists, this many levels of them.
+    struct Nested(usize);
+
+    impl WriteValue for Nested {
+        fn write(self, out: &mut Vec<u8>) {
+            let mut value = Vec::new();
+            for _ in 0..self.0 {
+                let mut list = Vec::new();
+                for message in [0x0a, 0x2a] {
+                    list.clear();
+                    list.push(message);
+                    spanloom_wire::otlp::put_varint(&mut list, value.len() as u64);
+                    list.append(&mut value);
+                    std::mem::swap(&mut list, &mut value);
+                }
+            }
+            out.extend_from_slice(&value);
+        }
+    }
+
+    #[test]
+    fn values_are_followed_to_the_depth_that_validation_allows() {
+        let mut bytes = Vec::new();
+        TracesWriter::new(&mut bytes).resource_spans(|resource_spans| {
+            resource_spans.resource(|resource| resource.attribute("deep", Nested(2_000)));
+            resource_spans.scope_spans(|scope_spans| scope_spans.span(|_| {}));
+        });
+        let span = TracesView::new(&bytes).spans().next().unwrap();
+        let text = value_as_json(&span.resource.attributes().get("deep").unwrap());
+        assert_eq!(
+            text,
+            format!("{}null{}", "[".repeat(DEPTH_MAX), "]".repeat(DEPTH_MAX))
+        );
+    }
+}

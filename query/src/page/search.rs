@@ -5,9 +5,8 @@ mod results;
 
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
-use spanloom_storage::{StorageError, Trace};
+use spanloom_storage::{StorageError, Trace, TraceQuery};
 
 use self::form::{Form, LIMITS, LOOKBACKS};
 use super::Page;
@@ -19,15 +18,24 @@ pub(super) async fn page(
     State(app): State<App>,
     uri: Uri,
     Query(pairs): Query<Vec<(String, String)>>,
-) -> Response {
+) -> Page {
     let form = Form::new(&Params::new(pairs));
-    match answer(app, &uri, form).await {
-        Ok(page) => page.into_response(),
-        Err(error) => super::store_failed(&uri, &error).into_response(),
+    match found(&app, &form).await {
+        Ok(found) => super::render(uri, move |uri| search_page(uri, &form, &found)).await,
+        Err(error) => super::store_failed(&uri, &error),
     }
 }
 
-async fn answer(app: App, uri: &Uri, form: Form) -> Result<Page, StorageError> {
+/// What the store says to a form.
+struct Found {
+    services: Vec<String>,
+    /// The operations of the form's service.
+    operations: Vec<String>,
+    /// The search and its traces, or what is wrong with the form.
+    traces: Result<(TraceQuery, Vec<Trace>), String>,
+}
+
+async fn found(app: &App, form: &Form) -> Result<Found, StorageError> {
     let services = app.reader.services().await?;
     let operations = match &form.service {
         Some(service) => app.reader.operations(service, None).await?,
@@ -38,35 +46,37 @@ async fn answer(app: App, uri: &Uri, form: Form) -> Result<Page, StorageError> {
         .map(|operation| operation.name)
         .collect();
     operations.dedup();
+    let traces = match form.query((app.options.clock)(), app.options.n_traces_max) {
+        Ok(query) => Ok((query.clone(), app.reader.find_traces(&query).await?)),
+        Err(why) => Err(why),
+    };
+    Ok(Found {
+        services,
+        operations,
+        traces,
+    })
+}
 
-    let query = form.query((app.options.clock)(), app.options.n_traces_max);
-    let (status, results) = match query {
-        Err(why) => {
-            let alert = html! { p.alert role="alert" { (why) } };
-            (StatusCode::BAD_REQUEST, alert)
-        }
-        Ok(_) if services.is_empty() => (StatusCode::OK, results::nothing_kept()),
-        Ok(query) => {
-            let traces: Vec<Trace> = app.reader.find_traces(&query).await?;
-            let render = move || results::results(&traces, &query);
-            // Summing up a thousand big traces is too long for a thread that serves requests.
-            let results = tokio::task::spawn_blocking(render).await;
-            (
-                StatusCode::OK,
-                results.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())),
-            )
-        }
+fn search_page(uri: &Uri, form: &Form, found: &Found) -> Page {
+    let results = match &found.traces {
+        Err(why) => html! { p.alert role="alert" { (why) } },
+        Ok(_) if found.services.is_empty() => results::nothing_kept(),
+        Ok((query, traces)) => results::results(traces, query),
     };
     let body = html! {
         h1.hidden { "Search traces" }
-        (form_fields(&form, &services, &operations))
+        (form_fields(form, &found.services, &found.operations))
         (results)
     };
-    let title = form.service.as_deref().unwrap_or("Search");
-    Ok(Page {
+    let status = if found.traces.is_ok() {
+        StatusCode::OK
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    Page {
         status,
-        ..Page::new(uri, title, body)
-    })
+        ..Page::new(uri, form.service.as_deref().unwrap_or("Search"), body)
+    }
 }
 
 fn form_fields(form: &Form, services: &[String], operations: &[String]) -> Markup {

@@ -28,13 +28,9 @@ pub(super) async fn page(
     match app.reader.trace(id, TimeRange::ALL).await {
         Err(error) => super::store_failed(&uri, &error).into_response(),
         Ok(None) => not_found(&uri, &id.to_string()).into_response(),
-        Ok(Some(trace)) => {
-            // A trace of 100,000 spans takes a good part of a second.
-            let render = tokio::task::spawn_blocking(move || render(&uri, &trace, &view));
-            let page = render.await;
-            page.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
-                .into_response()
-        }
+        Ok(Some(trace)) => super::render(uri, move |uri| trace_page(uri, &trace, &view))
+            .await
+            .into_response(),
     }
 }
 
@@ -86,7 +82,7 @@ pub(super) fn span_href(columns: &Columns<'_>, row: usize) -> String {
     }
 }
 
-fn render(uri: &Uri, trace: &Trace, view: &View) -> Page {
+fn trace_page(uri: &Uri, trace: &Trace, view: &View) -> Page {
     let columns = Columns::new(trace);
     let Some(root) = columns.root_row() else {
         return not_found(uri, &trace.id.to_string());

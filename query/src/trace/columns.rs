@@ -255,3 +255,177 @@ impl<'a> Names<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use spanloom_wire::TraceId;
+    use spanloom_wire::otlp::TracesWriter;
+
+    use super::*;
+
+    /// One span of a test's trace: service, id, parent (0 for none), start and end in nanoseconds.
+    type Given = (&'static str, u64, u64, u64, u64);
+
+    fn trace(spans: &[Given]) -> Trace {
+        let id = TraceId::from_bytes([7; 16]).unwrap();
+        let mut out = Vec::new();
+        for (service, span_id, parent, start, end) in spans {
+            TracesWriter::new(&mut out).resource_spans(|resource_spans| {
+                resource_spans.resource(|resource| resource.attribute("service.name", *service));
+                resource_spans.scope_spans(|scope_spans| {
+                    scope_spans.span(|span| {
+                        span.trace_id(id);
+                        span.span_id(span_id_of(*span_id));
+                        if *parent != 0 {
+                            span.parent_span_id(span_id_of(*parent));
+                        }
+                        span.name(service);
+                        span.kind(SpanKind::Server);
+                        span.start(Timestamp::from_nanos(*start));
+                        span.end(Timestamp::from_nanos(*end));
+                        if start == end {
+                            span.status(StatusCode::Error, "");
+                        }
+                    });
+                });
+            });
+        }
+        Trace {
+            id,
+            traces_data: out.into(),
+        }
+    }
+
+    fn span_id_of(id: u64) -> SpanId {
+        SpanId::from_bytes(id.to_be_bytes()).unwrap()
+    }
+
+    /// The ids of the rows.
+    fn ids(columns: &Columns<'_>) -> Vec<u64> {
+        columns
+            .span_id
+            .iter()
+            .map(|id| u64::from_be_bytes(id.to_bytes()))
+            .collect()
+    }
+
+    #[test]
+    fn rows_stand_by_parent_and_start_wherever_they_are_on_the_wire() {
+        let trace = trace(&[
+            ("stock", 3, 2, 40, 60),
+            ("cart", 2, 1, 30, 70),
+            ("cart", 4, 1, 10, 20),
+            ("gateway", 1, 0, 5, 105),
+        ]);
+        let columns = Columns::new(&trace);
+        assert_eq!(ids(&columns), [1, 4, 2, 3]);
+        assert_eq!(columns.services, ["gateway", "cart", "stock"]);
+        assert_eq!(columns.service, [0, 1, 1, 2]);
+        assert_eq!(columns.wire_index, [3, 2, 1, 0]);
+        assert_eq!(columns.depth, [0, 1, 1, 2]);
+        assert_eq!(columns.subtree_end, [4, 2, 4, 4]);
+        assert_eq!(columns.start, Timestamp::from_nanos(5));
+        assert_eq!(columns.duration, Duration::from_nanos(100));
+        assert_eq!(columns.offset[3], Duration::from_nanos(35));
+        assert_eq!(columns.span_duration[3], Duration::from_nanos(20));
+        assert_eq!(columns.span(&trace, 3).unwrap().span.name, "stock");
+        assert_eq!(
+            columns.n_spans_by_service(),
+            [("gateway", 1, 0), ("cart", 2, 0), ("stock", 1, 0)]
+        );
+    }
+
+    #[test]
+    fn a_row_says_what_it_hangs_from() {
+        let trace = trace(&[
+            ("orphan", 1, 99, 1, 2),
+            ("root", 2, 0, 3, 4),
+            ("child", 3, 2, 5, 6),
+            ("circle", 4, 5, 7, 8),
+            ("circle", 5, 4, 9, 10),
+            ("itself", 6, 6, 11, 12),
+        ]);
+        let columns = Columns::new(&trace);
+        assert_eq!(ids(&columns), [1, 2, 3, 4, 5, 6]);
+        let expected = [
+            Parent::Missing(span_id_of(99)),
+            Parent::Root,
+            Parent::Row(1),
+            Parent::Circular(span_id_of(5)),
+            Parent::Row(3),
+            Parent::Circular(span_id_of(6)),
+        ];
+        assert_eq!(columns.parent, expected);
+        assert_eq!(columns.root_row(), Some(1));
+    }
+
+    #[test]
+    fn an_orphan_names_the_trace_while_its_root_is_missing() {
+        let columns_of = trace(&[("circle", 1, 1, 1, 2), ("orphan", 2, 99, 3, 4)]);
+        let columns = Columns::new(&columns_of);
+        assert_eq!(
+            columns.root_row().map(|row| columns.service_name(row)),
+            Some("orphan")
+        );
+        assert_eq!(Columns::new(&trace(&[])).root_row(), None);
+    }
+
+    #[test]
+    fn spans_with_one_id_are_twins_unless_they_are_the_same() {
+        let trace = trace(&[
+            ("client", 1, 0, 1, 9),
+            ("server", 1, 0, 2, 8),
+            ("server", 1, 0, 2, 8),
+            ("below", 2, 1, 3, 4),
+        ]);
+        let columns = Columns::new(&trace);
+        assert_eq!(ids(&columns), [1, 2, 1]);
+        assert_eq!(columns.twin, [0, 0, 1]);
+        assert_eq!(columns.find(span_id_of(1), 1), Some(2));
+        assert_eq!(columns.find(span_id_of(1), 2), None);
+        assert_eq!(columns.find(span_id_of(3), 0), None);
+    }
+
+    #[test]
+    fn an_unknown_start_does_not_stretch_the_trace() {
+        let trace = trace(&[("unknown", 1, 0, 0, 0), ("known", 2, 1, 1_000, 1_500)]);
+        let columns = Columns::new(&trace);
+        assert_eq!(columns.start, Timestamp::from_nanos(1_000));
+        assert_eq!(columns.duration, Duration::from_nanos(500));
+        assert_eq!(columns.offset, [Duration::ZERO; 2]);
+        assert_eq!(columns.error_rows().collect::<Vec<_>>(), [0]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_trace_has_a_row_for_each_span_it_can_show(
+            spans in proptest::collection::vec(
+                (prop_oneof![Just("a"), Just("b")], 1_u64..20, 0_u64..20, any::<u64>(), any::<u64>()),
+                0..40,
+            )
+        ) {
+            let trace = trace(&spans);
+            let columns = Columns::new(&trace);
+            let distinct: std::collections::HashSet<_> = spans.iter().collect();
+            prop_assert_eq!(columns.n_rows(), distinct.len());
+            prop_assert_eq!(columns.root_row().is_some(), !spans.is_empty());
+            for row in 0..columns.n_rows() {
+                prop_assert_eq!(columns.find(columns.span_id[row], columns.twin[row]), Some(row));
+                let span = columns.span(&trace, row).unwrap().span;
+                prop_assert_eq!(span.span_id, Some(columns.span_id[row]));
+                prop_assert_eq!(span.name, columns.operation_name(row));
+                if let Parent::Row(parent) = columns.parent[row] {
+                    prop_assert_eq!(Some(columns.span_id[parent as usize]), span.parent_span_id);
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_make_a_trace(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let id = TraceId::from_bytes([7; 16]).unwrap();
+            let trace = Trace { id, traces_data: bytes.into() };
+            let _ = Columns::new(&trace);
+        }
+    }
+}

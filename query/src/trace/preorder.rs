@@ -208,6 +208,8 @@ mod tests {
         let order = preorder(&[Some(0), Some(3), Some(1), Some(2), Some(3)]);
         assert_eq!(order.node, [0, 1, 2, 3, 4]);
         assert_eq!(order.depth, [0, 0, 1, 2, 3]);
+        // The walk up from 0 meets the circle of 1 and 2 at 2.
+        assert_eq!(preorder(&[Some(2), Some(2), Some(1)]).node, [1, 2, 0]);
     }
 
     #[test]

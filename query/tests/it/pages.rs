@@ -116,6 +116,19 @@ async fn the_first_page_shows_the_latest_traces() {
 }
 
 #[tokio::test]
+async fn a_search_that_found_its_limit_says_that_there_may_be_more() {
+    let app = app(vec![request(
+        "cart",
+        vec![span(1, 1, 0, "a"), span(2, 1, 0, "a")],
+    )])
+    .await;
+    get(&app, "/?limit=2")
+        .await
+        .has_in_order(&["The latest 2 traces<"]);
+    get(&app, "/?limit=3").await.has_in_order(&[">2 traces<"]);
+}
+
+#[tokio::test]
 async fn a_search_keeps_what_was_asked_in_its_form() {
     let app = app(vec![request("cart", vec![span(1, 1, 0, "GET /cart")])]).await;
     let page = get(
@@ -360,4 +373,37 @@ async fn the_box_for_ids_leads_to_the_trace() {
         answer.header("location"),
         "trace/00000000000000000000000000000abc"
     );
+}
+
+#[tokio::test]
+async fn pages_work_below_a_path_prefix() {
+    let inner = app(vec![request("cart", vec![span(1, 1, 0, "GET /")])]).await;
+    let outer = axum::Router::new().nest("/tracing", inner);
+    let page = get(&outer, "/tracing/trace/1").await;
+    assert_eq!(page.status, 200);
+    let style = style_sheet(&page).replace("../", "/tracing/");
+    assert_eq!(get(&outer, &style).await.status, 200);
+    assert_eq!(get(&outer, "/tracing/api/services").await.status, 200);
+}
+
+#[tokio::test]
+async fn extreme_times_are_shown_somehow() {
+    let times = [0, 1, NOW_NS, u64::MAX];
+    let spans = times
+        .iter()
+        .flat_map(|&start| times.map(|end| (start, end)))
+        .zip(1..);
+    let spans = spans.map(|((start, end), id)| Span {
+        start_time_unix_nano: start,
+        end_time_unix_nano: end,
+        ..span(1, id, id / 2, "odd")
+    });
+    let app = app(vec![request("cart", spans.collect())]).await;
+    for path in [
+        "/?start=1970-01-01T00:00",
+        "/trace/1?span=0000000000000004",
+        "/api/traces/1",
+    ] {
+        assert_eq!(get(&app, path).await.status, 200, "{path}");
+    }
 }

@@ -1,4 +1,4 @@
-//! CLIENT spans for [`reqwest`](::reqwest): `send_traced()` instead of `send()`.
+//! CLIENT spans for [`reqwest`]: `send_traced()` instead of `send()`.
 
 use std::error::Error as StdError;
 use std::mem::take;

@@ -1,3 +1,5 @@
+//! Which spans meet which query.
+
 use std::time::Duration;
 
 use spanloom_wire::otlp::{AttributesWriter, SpanWriter, TracesView, TracesWriter, WriteValue};

@@ -13,6 +13,7 @@
 
 mod envoy;
 mod http1;
+pub mod load;
 mod sink;
 
 use std::collections::HashMap;

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use xtask::mesh::{Leash, Process};
 use xtask::{http, wait};
 
+use super::load;
+
 /// What makes spans in an Envoy.
 #[derive(Clone, Debug)]
 pub enum Tracing {
@@ -54,6 +56,8 @@ pub struct EnvoyOptions {
     pub app: SocketAddr,
     /// Where the outbound listener sends requests.
     pub next: SocketAddr,
+    /// Whether the inbound listener answers by itself, as `load::run` wants it, without an upstream.
+    pub answers_itself: bool,
     /// How many worker threads.
     pub n_workers: usize,
 }
@@ -67,6 +71,7 @@ impl EnvoyOptions {
             sink,
             app: nowhere,
             next: nowhere,
+            answers_itself: false,
             n_workers: 1,
         }
     }
@@ -271,6 +276,13 @@ fn listener(
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
         }
     }));
+    let mut route = json!({ "name": "default", "match": { "prefix": "/" } });
+    if options.answers_itself {
+        let body = json!({ "inline_string": load::ANSWER });
+        route["direct_response"] = json!({ "status": 200, "body": body });
+    } else {
+        route["route"] = json!({ "cluster": cluster });
+    }
     let mut manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
@@ -282,11 +294,7 @@ fn listener(
             "virtual_hosts": [{
                 "name": name,
                 "domains": ["*"],
-                "routes": [{
-                    "name": "default",
-                    "match": { "prefix": "/" },
-                    "route": { "cluster": cluster }
-                }]
+                "routes": [route]
             }]
         }
     });
@@ -308,7 +316,7 @@ fn listener(
 
 fn wasm(module: &Path, configuration: &Value, name: &str) -> Value {
     let mut configuration = configuration.clone();
-    if configuration.get("exporter").is_none() {
+    if configuration.is_object() && configuration.get("exporter").is_none() {
         configuration["exporter"] = json!({ "protocol": "grpc", "cluster": "otel_collector" });
     }
     json!({

@@ -141,7 +141,7 @@ async fn take(request: Request<Incoming>, state: Arc<State>) -> Result<Answer, I
         mood = Mood::Refuse;
     }
     match mood {
-        Mood::Accept => {
+        Mood::Accept | Mood::Garbage => {
             let spans = TracesView::new(&message).spans().count();
             if state.keeps.load(Ordering::Relaxed) {
                 locked(&state.kept).push(message);
@@ -149,7 +149,7 @@ async fn take(request: Request<Incoming>, state: Arc<State>) -> Result<Answer, I
             state.n_spans.fetch_add(spans as u64, Ordering::Relaxed);
         }
         Mood::Silent => std::future::pending().await,
-        Mood::Unavailable | Mood::Refuse | Mood::Garbage => {}
+        Mood::Unavailable | Mood::Refuse => {}
     }
     Ok(if is_grpc {
         grpc_answer(mood)

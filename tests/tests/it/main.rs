@@ -1,4 +1,8 @@
-//! The whole-system tests. All of a file's tests share one mesh, see `spanloom_tests::mesh`.
+//! The whole-system tests. All of a file's tests share one mesh or one lab, see `spanloom_tests`, unless
+//! they break it.
 
+mod delivery;
+mod harm;
 mod mesh;
+mod soak;
 mod w3c;

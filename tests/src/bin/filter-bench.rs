@@ -8,8 +8,6 @@
 //! The native tracer runs with its defaults (flush at 5 spans or 5 s), the filter with its own. No
 //! request carries trace context, so every sampling decision is the proxy's.
 
-mod load;
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::json;
 
-use spanloom_tests::lab::{Delivery, Envoy, EnvoyOptions, Sink, Tracing};
+use spanloom_tests::lab::{Delivery, Envoy, EnvoyOptions, Sink, Tracing, load};
 
 /// Measures CPU microseconds a request added by tracing.
 #[derive(Parser)]
@@ -331,11 +329,4 @@ fn say(line: &str) {
 #[expect(clippy::print_stderr, reason = "progress, apart from the report")]
 fn note(line: &str) {
     eprintln!("{line}");
-}
-
-/// The address of a listener on a free loopback port.
-async fn bind() -> Result<(tokio::net::TcpListener, SocketAddr)> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
 }

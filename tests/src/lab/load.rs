@@ -18,15 +18,16 @@ const REQUEST: &[u8] = b"GET /api/orders/4711?expand=items HTTP/1.1\r\n\
     x-request-id: 7b0c6f0e-3b0f-4f4e-9b53-6f7e5d3f2a10\r\n\
     \r\n";
 
-const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\n\
-    content-type: application/json\r\n\
-    content-length: 43\r\n\
-    \r\n\
-    {\"id\":4711,\"items\":[{\"sku\":\"a-1\",\"n\":2}]}\r\n";
+/// The body of every answer; its end is how a client tells that the answer is whole.
+pub const ANSWER: &str = "{\"id\":4711,\"items\":[{\"sku\":\"a-1\",\"n\":2}]}\r\n";
 
-/// Starts a server that answers every request alike.
-pub(crate) async fn start_upstream() -> Result<SocketAddr> {
-    let (listener, address) = super::bind().await?;
+/// Starts a server that answers every request alike, until its runtime ends.
+///
+/// # Errors
+/// There is no free port.
+pub async fn start_upstream() -> Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(answer(stream));
@@ -39,6 +40,10 @@ async fn answer(mut stream: TcpStream) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 16 * 1024];
     let mut filled = 0;
+    let response = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{ANSWER}",
+        ANSWER.len()
+    );
     loop {
         let n = stream.read(&mut buffer[filled..]).await?;
         if n == 0 {
@@ -48,14 +53,17 @@ async fn answer(mut stream: TcpStream) -> Result<()> {
         // One request at a time is what Envoy sends on an HTTP/1.1 connection.
         if buffer[..filled].ends_with(b"\r\n\r\n") {
             filled = 0;
-            stream.write_all(RESPONSE).await?;
+            stream.write_all(response.as_bytes()).await?;
         }
     }
 }
 
 /// Sends `n_requests` over `n_connections`, each with one request in flight, and waits for all
 /// answers.
-pub(crate) async fn run(target: SocketAddr, n_connections: usize, n_requests: usize) -> Result<()> {
+///
+/// # Errors
+/// A connection breaks, or an answer is not 200.
+pub async fn run(target: SocketAddr, n_connections: usize, n_requests: usize) -> Result<()> {
     let mut connections = tokio::task::JoinSet::new();
     for i in 0..n_connections {
         let share = n_requests / n_connections + usize::from(i < n_requests % n_connections);
@@ -91,7 +99,7 @@ async fn requests(target: SocketAddr, n_requests: usize) -> Result<()> {
                 bail!("envoy closed the connection");
             }
             filled += n;
-            if buffer[..filled].ends_with(b"]}\r\n") {
+            if buffer[..filled].ends_with(ANSWER.as_bytes()) {
                 break;
             }
         }

@@ -1,0 +1,328 @@
+//! Which span is current on a thread, and how that travels: over `await` points, to spawned tasks
+//! and other threads, and as W3C Trace Context between processes.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as TaskContext, Poll};
+
+/// A span that others may be children of. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub(crate) trace: Arc<Trace>,
+    pub(crate) span_id: u64,
+}
+
+/// What the spans of one trace in this process share.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    pub(crate) id: u128,
+    pub(crate) sampled: bool,
+    pub(crate) state: Box<str>,
+    spans_left: AtomicU32,
+    spans_refused: AtomicU32,
+    /// What code below the trace's local root learned for the root's span, by [`Note`].
+    notes: Mutex<[Option<Box<str>>; 2]>,
+}
+
+impl Trace {
+    pub(crate) fn new(id: u128, sampled: bool, state: Box<str>, spans_max: u32) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            sampled,
+            state,
+            spans_left: AtomicU32::new(spans_max.saturating_sub(1)),
+            spans_refused: AtomicU32::new(0),
+            notes: Mutex::default(),
+        })
+    }
+
+    /// Takes one span from the trace's budget; false when it is spent.
+    pub(crate) fn admits(&self) -> bool {
+        let taken = self
+            .spans_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok();
+        if !taken {
+            self.spans_refused.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    pub(crate) fn spans_refused(&self) -> u32 {
+        self.spans_refused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_note(&self, note: Note, text: &str) {
+        if let Ok(mut notes) = self.notes.lock() {
+            notes[note as usize] = Some(text.into());
+        }
+    }
+
+    pub(crate) fn note(&self, note: Note) -> Option<Box<str>> {
+        self.notes
+            .lock()
+            .ok()
+            .and_then(|notes| notes[note as usize].clone())
+    }
+}
+
+/// Something that is learned after the server's span started, deeper in the program.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Note {
+    /// The route that the framework matched.
+    Route = 0,
+    /// The `grpc-status` trailer of the answer.
+    GrpcStatus = 1,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
+}
+
+/// The span that is current on this thread.
+#[must_use]
+pub fn current() -> Option<Context> {
+    CURRENT
+        .try_with(|slot| slot.try_borrow().ok().and_then(|current| current.clone()))
+        .ok()?
+}
+
+/// Looks at the current span without cloning it; `None` outside a trace.
+pub(crate) fn with_current<R>(look: impl FnOnce(&Context) -> R) -> Option<R> {
+    CURRENT
+        .try_with(|slot| Some(look(slot.try_borrow().ok()?.as_ref()?)))
+        .ok()?
+}
+
+fn replace(context: Option<Context>) -> Option<Context> {
+    CURRENT
+        .try_with(|slot| {
+            slot.try_borrow_mut()
+                .ok()
+                .and_then(|mut now| std::mem::replace(&mut *now, context))
+        })
+        .ok()
+        .flatten()
+}
+
+/// Makes a context current until it is dropped; then the one before is current again.
+#[derive(Debug)]
+pub struct Scope {
+    before: Option<Context>,
+    // Scopes belong to the stack of one thread.
+    _thread: std::marker::PhantomData<*const ()>,
+}
+
+impl Scope {
+    /// Enters `context`; `None` leaves every trace.
+    #[must_use]
+    pub fn enter(context: Option<Context>) -> Self {
+        Self {
+            before: replace(context),
+            _thread: std::marker::PhantomData,
+        }
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        replace(self.before.take());
+    }
+}
+
+/// A future that runs in the context in which it was made.
+#[derive(Debug)]
+pub struct Carry<F> {
+    context: Option<Context>,
+    future: F,
+}
+
+/// Binds `future` to the current context: for tasks that are spawned.
+pub fn carry<F>(future: F) -> Carry<F> {
+    Carry {
+        context: current(),
+        future,
+    }
+}
+
+impl<F: Future> Future for Carry<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let (context, future) = project(self);
+        let _scope = Scope::enter(context.clone());
+        future.poll(task)
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "structural pinning, which std offers no safe way to"
+)]
+fn project<F>(carry: Pin<&mut Carry<F>>) -> (&mut Option<Context>, Pin<&mut F>) {
+    // SAFETY: `future` is never moved out of a pinned `Carry`: this is the only access to it, and
+    // `Carry` has no `Drop` and is `Unpin` only when `F` is. `context` is never pinned.
+    unsafe {
+        let this = carry.get_unchecked_mut();
+        (&mut this.context, Pin::new_unchecked(&mut this.future))
+    }
+}
+
+/// Binds a closure to the current context: for work that moves to another thread.
+pub fn carry_call<F: FnOnce() -> R, R>(call: F) -> impl FnOnce() -> R {
+    let context = current();
+    move || {
+        let _scope = Scope::enter(context);
+        call()
+    }
+}
+
+impl Context {
+    /// The `traceparent` header that makes the receiver's span a child of this one.
+    #[must_use]
+    pub fn traceparent(&self) -> String {
+        let flags = u8::from(self.trace.sampled);
+        format!(
+            "00-{:032x}-{:016x}-{flags:02x}",
+            self.trace.id, self.span_id
+        )
+    }
+
+    /// The `tracestate` that came with the trace; empty when none did.
+    #[must_use]
+    pub fn tracestate(&self) -> &str {
+        &self.trace.state
+    }
+}
+
+/// What a `traceparent` header says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Parent {
+    pub(crate) trace_id: u128,
+    pub(crate) span_id: u64,
+    pub(crate) sampled: bool,
+}
+
+/// Reads a `traceparent` by W3C Trace Context level 2, section 3.2; `None` restarts the trace.
+pub(crate) fn parse_traceparent(header: &str) -> Option<Parent> {
+    let header = header.trim_matches([' ', '\t']);
+    let bytes = header.as_bytes();
+    let well_formed = bytes.len() >= 55
+        && bytes
+            .iter()
+            .take(55)
+            .enumerate()
+            .all(|(at, byte)| match at {
+                2 | 35 | 52 => *byte == b'-',
+                _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+            });
+    if !well_formed {
+        return None;
+    }
+    let version = u8::from_str_radix(header.get(0..2)?, 16).ok()?;
+    // Version 00 is exactly 55 characters; a later one may go on after a dash.
+    let end_is_right = match version {
+        0xff => false,
+        0 => bytes.len() == 55,
+        _ => bytes.len() == 55 || bytes[55] == b'-',
+    };
+    let trace_id = u128::from_str_radix(header.get(3..35)?, 16).ok()?;
+    let span_id = u64::from_str_radix(header.get(36..52)?, 16).ok()?;
+    let flags = u8::from_str_radix(header.get(53..55)?, 16).ok()?;
+    (end_is_right && trace_id != 0 && span_id != 0).then_some(Parent {
+        trace_id,
+        span_id,
+        sampled: flags & 1 == 1,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn context(span_id: u64) -> Context {
+        Context {
+            trace: Trace::new(7, true, "".into(), 3),
+            span_id,
+        }
+    }
+
+    fn current_span() -> Option<u64> {
+        current().map(|context| context.span_id)
+    }
+
+    #[test]
+    fn a_scope_ends_where_it_began() {
+        assert_eq!(current_span(), None);
+        let outer = Scope::enter(Some(context(1)));
+        {
+            let _inner = Scope::enter(Some(context(2)));
+            assert_eq!(current_span(), Some(2));
+        }
+        assert_eq!(current_span(), Some(1));
+        drop(outer);
+        assert_eq!(current_span(), None);
+    }
+
+    #[test]
+    fn carried_work_runs_in_the_context_of_its_maker() {
+        let scope = Scope::enter(Some(context(9)));
+        let call = carry_call(current_span);
+        let mut future = Box::pin(carry(async { current_span() }));
+        drop(scope);
+        assert_eq!(std::thread::spawn(call).join().ok().flatten(), Some(9));
+        let mut task = TaskContext::from_waker(std::task::Waker::noop());
+        assert_eq!(future.as_mut().poll(&mut task), Poll::Ready(Some(9)));
+        assert_eq!(current_span(), None);
+    }
+
+    #[test]
+    fn traceparent_goes_round() {
+        let parent = parse_traceparent(GOOD).expect("the specification's example");
+        let trace = Trace::new(parent.trace_id, parent.sampled, "".into(), 1);
+        assert_eq!(
+            Context {
+                trace,
+                span_id: parent.span_id
+            }
+            .traceparent(),
+            GOOD
+        );
+    }
+
+    #[test]
+    fn malformed_traceparents_restart() {
+        let tail = &GOOD[2..];
+        for bad in [
+            String::new(),
+            format!("ff{tail}"),
+            format!("{GOOD}-x"),
+            format!("01{tail}x"),
+            GOOD.to_uppercase(),
+            GOOD.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
+            GOOD.replace("b7ad6b7169203331", &"0".repeat(16)),
+            GOOD.replace('-', "_"),
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0\u{e9}".into(),
+        ] {
+            assert_eq!(parse_traceparent(&bad), None, "{bad}");
+        }
+        assert!(parse_traceparent(&format!("01{tail}-later")).is_some());
+        assert!(parse_traceparent(&format!(" {GOOD}\t")).is_some());
+    }
+
+    #[test]
+    fn a_spent_budget_refuses_and_counts() {
+        let trace = Trace::new(1, true, "".into(), 2);
+        assert!(trace.admits());
+        assert!(!trace.admits());
+        assert!(!trace.admits());
+        assert_eq!(trace.spans_refused(), 2);
+    }
+}

@@ -1,0 +1,229 @@
+//! Functions of the program: where they stand and how their bodies become spans.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+
+use crate::context::Scope;
+use crate::span::Span;
+
+/// Where a function stands in the original source.
+#[derive(Debug)]
+pub struct Site {
+    name: &'static str,
+    module: &'static str,
+    file: &'static str,
+    line: u32,
+}
+
+impl Site {
+    /// Made by [`site!`](crate::site).
+    #[must_use]
+    pub const fn new(
+        name: &'static str,
+        module: &'static str,
+        file: &'static str,
+        line: u32,
+    ) -> Self {
+        Self {
+            name,
+            module,
+            file,
+            line,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The crate that the function belongs to: the instrumentation scope of its spans.
+    pub(crate) fn scope(&self) -> &'static str {
+        self.module.split("::").next().unwrap_or(self.module)
+    }
+
+    pub(crate) fn qualified_name(&self) -> String {
+        format!("{}::{}", self.module, self.name)
+    }
+
+    pub(crate) fn file(&self) -> &'static str {
+        self.file
+    }
+
+    pub(crate) fn line(&self) -> u32 {
+        self.line
+    }
+}
+
+/// The span of a function's body, current while the body runs.
+#[derive(Debug)]
+#[must_use = "the span ends when this is dropped"]
+pub struct Entered {
+    // The scope is left before the span ends.
+    _scope: Option<Scope>,
+    _span: Span,
+}
+
+/// Begins the span of a function's body.
+#[inline]
+pub fn enter(site: &'static Site) -> Entered {
+    let span = Span::of_function(site);
+    Entered {
+        _scope: span.scope(),
+        _span: span,
+    }
+}
+
+/// The body of an `async fn`; its span starts at the first poll, as its code does.
+#[derive(Debug)]
+pub struct Function<F: Future> {
+    site: Option<&'static Site>,
+    span: Span,
+    /// The type of the error in an output, when it is one.
+    error: fn(&F::Output) -> Option<&'static str>,
+    body: F,
+}
+
+/// Wraps the body of an `async fn`.
+#[inline]
+pub fn future<F: Future>(site: &'static Site, body: F) -> Function<F> {
+    Function {
+        site: Some(site),
+        span: Span::none(),
+        error: |_| None,
+        body,
+    }
+}
+
+/// Wraps the body of an `async fn` that returns a `Result`: an `Err` marks the span.
+#[inline]
+pub fn future_result<T, E, F>(site: &'static Site, body: F) -> Function<F>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let error = |output: &Result<T, E>| output.is_err().then(std::any::type_name::<E>);
+    Function {
+        site: Some(site),
+        span: Span::none(),
+        error,
+        body,
+    }
+}
+
+/// A value that inference may count on and that nobody gets; see [`returns!`](crate::returns).
+pub fn never<T>() -> T {
+    loop {
+        std::thread::park();
+    }
+}
+
+impl<F: Future> Future for Function<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let (site, span, error, body) = project(self);
+        if let Some(site) = site.take() {
+            *span = Span::of_function(site);
+        }
+        let polled = {
+            let _scope = span.scope();
+            body.poll(task)
+        };
+        if let Poll::Ready(output) = &polled {
+            if let Some(error) = error(output) {
+                span.fail(error);
+            }
+            *span = Span::none();
+        }
+        polled
+    }
+}
+
+type Projected<'a, F> = (
+    &'a mut Option<&'static Site>,
+    &'a mut Span,
+    fn(&<F as Future>::Output) -> Option<&'static str>,
+    Pin<&'a mut F>,
+);
+
+#[expect(
+    unsafe_code,
+    reason = "structural pinning, which std offers no safe way to"
+)]
+fn project<F: Future>(this: Pin<&mut Function<F>>) -> Projected<'_, F> {
+    // SAFETY: `body` is never moved out of a pinned `Function`: this is the only access to it, and
+    // `Function` has no `Drop` of its own. The other fields are never pinned.
+    unsafe {
+        let this = this.get_unchecked_mut();
+        (
+            &mut this.site,
+            &mut this.span,
+            this.error,
+            Pin::new_unchecked(&mut this.body),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context;
+    use crate::span::Kind;
+
+    fn current_span() -> Option<u64> {
+        context::current().map(|context| context.span_id)
+    }
+
+    fn parent() -> (Span, Option<u64>) {
+        let span = Span::root("test", Kind::Server, "parent");
+        let id = span.context().map(|context| context.span_id);
+        (span, id)
+    }
+
+    #[test]
+    fn a_function_outside_a_trace_is_nothing() {
+        crate::enter!("lonely");
+        assert_eq!(current_span(), None);
+    }
+
+    #[test]
+    fn a_function_is_current_while_it_runs() {
+        fn body() -> Option<u64> {
+            crate::enter!("body");
+            current_span()
+        }
+        let (span, id) = parent();
+        let inside = span.in_scope(|| {
+            let inside = body();
+            assert_eq!(current_span(), id);
+            inside
+        });
+        assert!(inside.is_some() && inside != id);
+    }
+
+    #[test]
+    fn an_async_function_is_current_only_while_it_is_polled() {
+        let (span, id) = parent();
+        let _scope = span.scope();
+        let mut body = Box::pin(future_result(crate::site!("body"), async {
+            crate::returns!(Result<Option<u64>, String>);
+            Ok(current_span())
+        }));
+        let mut task = TaskContext::from_waker(std::task::Waker::noop());
+        let inside = body.as_mut().poll(&mut task);
+        assert!(matches!(inside, Poll::Ready(Ok(Some(inside))) if Some(inside) != id));
+        assert_eq!(current_span(), id);
+    }
+
+    #[test]
+    fn a_site_knows_its_crate() {
+        let site = crate::site!("here");
+        assert_eq!(site.scope(), "spanloom_hook");
+        assert_eq!(
+            site.qualified_name(),
+            "spanloom_hook::function::tests::here"
+        );
+        assert!(site.file().ends_with("function.rs") && site.line() > 0);
+    }
+}

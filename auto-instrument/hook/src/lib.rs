@@ -1,0 +1,57 @@
+//! The runtime of auto-instrumented programs.
+//!
+//! `cargo spanloom` compiles this crate with the user's own compiler and passes it to every crate
+//! that it instruments. It therefore stands on `std` alone, has no macros by example that see user
+//! code, and keeps four promises to its host: it never panics, its memory is bounded, it writes
+//! nothing to the host's streams (unless `SPANLOOM_LOG=1`), and outside a trace a call costs one
+//! look at a thread-local.
+//!
+//! It is not a tracing API for people: use the `spanloom` crate for that.
+//!
+//! ```
+//! let mut span = spanloom_hook::Span::root("demo", spanloom_hook::Kind::Server, "GET /");
+//! span.set("http.response.status_code", 200);
+//! let header = span.in_scope(|| spanloom_hook::Span::child("demo", spanloom_hook::Kind::Client, "GET").traceparent());
+//! assert_eq!(header.map(|value| value.len()), Some(55));
+//! ```
+
+mod context;
+mod env;
+mod exit;
+mod export;
+mod function;
+pub mod http;
+mod id;
+mod otlp;
+mod span;
+
+pub use context::{carry, carry_call, current, Carry, Context, Scope};
+pub use function::{enter, future, future_result, never, Entered, Function, Site};
+pub use span::{in_span, InSpan, Kind, Span, Value};
+
+/// The place of a function: a `&'static Site`, made where the function stands.
+#[macro_export]
+macro_rules! site {
+    ($name:literal) => {{
+        static SITE: $crate::Site = $crate::Site::new($name, module_path!(), file!(), line!());
+        &SITE
+    }};
+}
+
+/// The first statement of an instrumented function: its span lives as long as the body.
+#[macro_export]
+macro_rules! enter {
+    ($name:literal) => {
+        let _entered = $crate::enter($crate::site!($name));
+    };
+}
+
+/// Tells inference what an `async` block returns, as the signature of its function does.
+#[macro_export]
+macro_rules! returns {
+    ($type:ty) => {
+        if false {
+            return $crate::never::<$type>();
+        }
+    };
+}

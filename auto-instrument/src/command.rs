@@ -1,0 +1,367 @@
+//! `cargo spanloom COMMAND`: starts Cargo with this tool as its compiler wrapper.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::config::{rustc_wrapper, variable};
+use crate::functions::Selection;
+use crate::session::{SESSION, Session, hash};
+use crate::{hook, report, rules, wrapper};
+
+mod inspect;
+
+/// What `cargo spanloom --help` prints.
+const HELP: &str = "\
+Builds a Rust program with spans in it, without an edit to its sources.
+
+Usage: cargo spanloom [OPTIONS] COMMAND [ARGUMENTS]
+
+Commands:
+  run, build, test, check, bench, install ...
+                Cargo's own commands with Cargo's own arguments, below target/spanloom
+  list          the rules, and which of them this workspace's dependencies match
+  lint [FILE]   checks rules against the sources they are for; exits 1 when one does not match
+  diff [PACKAGE] ...
+                what is inserted where
+
+Options (before the command):
+  --rules FILE             more rules; also SPANLOOM_RULES, separated as PATH is
+  --functions WHICH        of the workspace: default, none or everything
+  --statements-min N       the size from which public functions are taken (4)
+  --all-crates             functions of dependencies too
+  -h, --help
+  -V, --version
+
+A program built so sends OTLP over HTTP to OTEL_EXPORTER_OTLP_ENDPOINT (http://127.0.0.1:4318).
+Switches when it runs: OTEL_SDK_DISABLED=true; SPANLOOM_OFF=hyper,sqlx (crates whose rules rest);
+SPANLOOM_FUNCTIONS=off (no spans of functions) or roots (functions start traces);
+SPANLOOM_TRACE_SPANS_MAX=1000; SPANLOOM_LOG=1.
+";
+
+/// Options of ours, before the command.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    rules: Vec<PathBuf>,
+    functions: Option<String>,
+    statements_min: Option<usize>,
+    everywhere: bool,
+    /// The command and everything after it.
+    rest: Vec<String>,
+}
+
+/// The session, when Cargo calls us as its compiler wrapper.
+#[must_use]
+pub fn wrapped_session() -> Option<PathBuf> {
+    wrapper::session()
+}
+
+/// Runs the command line without the program's and the subcommand's name.
+#[must_use]
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    let outcome = Options::parse(arguments).and_then(|options| options.run());
+    outcome.unwrap_or_else(|error| {
+        // Nothing is left to do when standard error is closed too.
+        let _ = writeln!(io::stderr(), "error: {error:#}");
+        ExitCode::from(64)
+    })
+}
+
+impl Options {
+    fn parse(arguments: &[OsString]) -> Result<Self> {
+        let mut options = Self::default();
+        let mut rest = arguments
+            .iter()
+            .map(|word| word.to_str().context("an argument is not UTF-8"));
+        while let Some(word) = rest.next() {
+            let word = word?;
+            let mut value = || {
+                rest.next()
+                    .with_context(|| format!("{word} needs a value"))?
+            };
+            match word {
+                "--rules" => options.rules.push(value()?.into()),
+                "--functions" => options.functions = Some(value()?.to_owned()),
+                "--statements-min" => {
+                    let number = value()?;
+                    options.statements_min = Some(
+                        number
+                            .parse()
+                            .with_context(|| format!("--statements-min {number}: not a number"))?,
+                    );
+                }
+                "--all-crates" => options.everywhere = true,
+                "-h" | "--help" | "-V" | "--version" => options.rest = vec![word.to_owned()],
+                option if option.starts_with('-') => {
+                    bail!("unknown option {option}; Cargo's options come after the command");
+                }
+                command => {
+                    options.rest.push(command.to_owned());
+                    for word in rest.by_ref() {
+                        options.rest.push(word?.to_owned());
+                    }
+                }
+            }
+        }
+        Ok(options)
+    }
+
+    fn run(self) -> Result<ExitCode> {
+        let (command, arguments) = match self.rest.split_first() {
+            Some((command, arguments)) => (command.as_str(), arguments),
+            None => ("--help", &[][..]),
+        };
+        match command {
+            "-h" | "--help" | "help" => print(HELP),
+            "-V" | "--version" => print(&format!("cargo-spanloom {}\n", env!("CARGO_PKG_VERSION"))),
+            "list" => inspect::list(&self.rule_set()?),
+            "lint" => inspect::lint(&self.rules, arguments),
+            "diff" => inspect::diff(
+                &self.rule_set()?,
+                self.selection()?,
+                self.everywhere,
+                arguments,
+            ),
+            _ => self.cargo(command, arguments),
+        }
+    }
+
+    fn rule_set(&self) -> Result<Vec<rules::Rule>> {
+        let more = variable("SPANLOOM_RULES").unwrap_or_default();
+        let more = std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty());
+        rules::load(&more.chain(self.rules.iter().cloned()).collect::<Vec<_>>())
+    }
+
+    fn selection(&self) -> Result<Selection> {
+        let by_default = match self.statements_min {
+            Some(statements_min) => Selection::Default { statements_min },
+            None => Selection::default(),
+        };
+        match self.functions.as_deref() {
+            None | Some("default") => Ok(by_default),
+            Some("none") => Ok(Selection::None),
+            Some("everything") => Ok(Selection::Everything),
+            Some(other) => bail!("--functions {other}: expected default, none or everything"),
+        }
+    }
+
+    fn cargo(&self, command: &str, arguments: &[String]) -> Result<ExitCode> {
+        let (arguments, target_directory) = split_target_directory(arguments);
+        let metadata = Metadata::of_workspace(&arguments)?;
+        let base = target_directory.unwrap_or(metadata.target_directory);
+        let directory = std::path::absolute(base)?.join("spanloom");
+        let session = Session {
+            members: metadata.packages.iter().map(Package::folder).collect(),
+            chained: rustc_wrapper(&metadata.workspace_root).filter(|wrapper| !is_us(wrapper)),
+            chained_rustdoc: variable("RUSTDOC").filter(|rustdoc| !is_us(rustdoc)),
+            workspace: metadata.workspace_root,
+            selection: self.selection()?,
+            everywhere: self.everywhere,
+            rules: self.rule_set()?,
+            compiler: compiler()?,
+            tool: tool()?,
+            directory,
+        };
+        let session_file = session.write()?;
+        let us = std::env::current_exe()?;
+        let skipped = n_skipped(&session);
+        loop {
+            let before = n_skipped(&session);
+            let status = Command::new(cargo())
+                .arg(command)
+                .args(&arguments)
+                .env(SESSION, &session_file)
+                .env("RUSTC_WRAPPER", &us)
+                .env("RUSTDOC", &us)
+                .env("CARGO_TARGET_DIR", &session.directory)
+                .env("CARGO_BUILD_BUILD_DIR", &session.directory)
+                .envs(session.stamps())
+                .status()
+                .context("cannot start cargo")?;
+            report::gather(&session.directory)?;
+            // A crate that broke late is compiled as it is from now on: try once more.
+            let again = !status.success() && n_skipped(&session) > before && before == skipped;
+            if !again {
+                return Ok(match status.code() {
+                    Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+                    None => ExitCode::FAILURE,
+                });
+            }
+        }
+    }
+}
+
+fn n_skipped(session: &Session) -> usize {
+    std::fs::read_dir(session.directory.join("skipped")).map_or(0, Iterator::count)
+}
+
+fn is_us(path: &str) -> bool {
+    std::env::current_exe().is_ok_and(|us| us == Path::new(path))
+}
+
+fn print(text: &str) -> Result<ExitCode> {
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes `--target-dir` out: ours lies below it.
+fn split_target_directory(arguments: &[String]) -> (Vec<String>, Option<PathBuf>) {
+    let (mut kept, mut directory) = (Vec::new(), None);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if argument == "--" {
+            kept.push(argument.clone());
+            kept.extend(rest.by_ref().cloned());
+        } else if argument == "--target-dir" {
+            directory = rest.next().map(PathBuf::from);
+        } else if let Some(value) = argument.strip_prefix("--target-dir=") {
+            directory = Some(PathBuf::from(value));
+        } else {
+            kept.push(argument.clone());
+        }
+    }
+    (kept, directory)
+}
+
+fn cargo() -> String {
+    variable("CARGO").unwrap_or_else(|| "cargo".to_owned())
+}
+
+/// The compiler's own description of itself.
+fn compiler() -> Result<String> {
+    let rustc = variable("RUSTC").unwrap_or_else(|| "rustc".to_owned());
+    let output = Command::new(&rustc)
+        .arg("-vV")
+        .output()
+        .with_context(|| format!("cannot start {rustc}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Names this very build of the tool: another one may rewrite differently.
+fn tool() -> Result<String> {
+    let us = std::fs::metadata(std::env::current_exe()?)?;
+    let modified = us
+        .modified()?
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    Ok(hash(&(
+        env!("CARGO_PKG_VERSION"),
+        us.len(),
+        modified,
+        hook::version(),
+    )))
+}
+
+/// The part of `cargo metadata` that is needed.
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    workspace_root: PathBuf,
+    target_directory: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    name: String,
+    version: semver::Version,
+    manifest_path: PathBuf,
+    targets: Vec<Target>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    kind: Vec<String>,
+    name: String,
+    src_path: PathBuf,
+    edition: String,
+}
+
+impl Package {
+    fn folder(&self) -> PathBuf {
+        self.manifest_path
+            .parent()
+            .unwrap_or(Path::new(""))
+            .to_owned()
+    }
+}
+
+impl Metadata {
+    /// Members only; quick, and never touches the lock file.
+    fn of_workspace(arguments: &[String]) -> Result<Self> {
+        let mut words = vec!["--no-deps".to_owned()];
+        let mut rest = arguments.iter().take_while(|argument| *argument != "--");
+        while let Some(argument) = rest.next() {
+            if argument == "--manifest-path" {
+                words.extend([argument.clone(), rest.next().cloned().unwrap_or_default()]);
+            } else if argument.starts_with("--manifest-path=") {
+                words.push(argument.clone());
+            }
+        }
+        Self::read(&words)
+    }
+
+    /// Members and dependencies.
+    fn of_graph() -> Result<Self> {
+        Self::read(&[])
+    }
+
+    fn read(words: &[String]) -> Result<Self> {
+        let output = Command::new(cargo())
+            .args(["metadata", "--format-version", "1"])
+            .args(words)
+            .output()
+            .context("cannot start cargo")?;
+        let message = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "cargo metadata: {}",
+            message.trim()
+        );
+        serde_json::from_slice(&output.stdout).context("cannot read what cargo metadata printed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options> {
+        Options::parse(
+            &line
+                .split_whitespace()
+                .map(OsString::from)
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    #[test]
+    fn our_options_come_before_the_command_and_cargos_after() {
+        let options =
+            parse("--rules a.toml --functions none run --release -- --rules x").expect("right");
+        assert_eq!(options.rules, [PathBuf::from("a.toml")]);
+        assert_eq!(options.functions.as_deref(), Some("none"));
+        assert_eq!(options.rest, ["run", "--release", "--", "--rules", "x"]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |line| format!("{:#}", parse(line).expect_err("must be refused"));
+        assert!(error("--release build").contains("unknown option --release"));
+        assert!(error("--rules").contains("needs a value"));
+        assert!(error("--statements-min x build").contains("not a number"));
+    }
+
+    #[test]
+    fn the_target_directory_is_taken_out_before_the_double_dash() {
+        let words: Vec<String> = ["-p", "a", "--target-dir=x", "--", "--target-dir", "y"]
+            .map(str::to_owned)
+            .into();
+        let (kept, directory) = split_target_directory(&words);
+        assert_eq!(kept, ["-p", "a", "--", "--target-dir", "y"]);
+        assert_eq!(directory, Some(PathBuf::from("x")));
+    }
+}

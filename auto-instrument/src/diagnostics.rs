@@ -1,0 +1,187 @@
+//! The compiler's messages about a copy, turned back to the original. Files and lines are right
+//! by themselves; offsets are shifted back, and insertions that end a line are taken out of the
+//! quoted source. A message that quotes any other insertion cannot be turned back.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::edit::Edits;
+
+/// The insertions of a crate, by the file names that appear in messages.
+#[derive(Debug, Default)]
+pub(crate) struct Originals {
+    files: BTreeMap<String, Vec<Mark>>,
+}
+
+#[derive(Debug)]
+struct Mark {
+    /// Byte offset in the copy.
+    at: usize,
+    length: usize,
+    line: u64,
+    text: String,
+    ends_line: bool,
+}
+
+/// A message after translation.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// Says what it would say about the original.
+    Right(String),
+    /// Quotes something that the original does not have.
+    Foreign,
+}
+
+impl Originals {
+    /// Notes what is inserted into a file that messages call `name`.
+    pub(crate) fn add(&mut self, name: String, original: &str, edits: &Edits) {
+        let mut shift = 0;
+        let marks = edits.sorted().into_iter().map(|insertion| {
+            let before = original.get(..insertion.at).unwrap_or(original);
+            let after = original.get(insertion.at..).unwrap_or_default();
+            let mark = Mark {
+                at: insertion.at + shift,
+                length: insertion.text.len(),
+                line: before.bytes().filter(|byte| *byte == b'\n').count() as u64 + 1,
+                text: insertion.text.clone(),
+                ends_line: after
+                    .lines()
+                    .next()
+                    .is_none_or(|rest| rest.trim().is_empty()),
+            };
+            shift += insertion.text.len();
+            mark
+        });
+        self.files.insert(name, marks.collect());
+    }
+
+    /// Translates one line of the compiler's standard error.
+    pub(crate) fn translate(&self, line: &str) -> Message {
+        let Ok(mut message) = serde_json::from_str::<Value>(line) else {
+            return Message::Right(line.to_owned());
+        };
+        let mut quoted = Vec::new();
+        self.shift(&mut message, &mut quoted);
+        if quoted.is_empty() && !line.contains("spanloom") {
+            return Message::Right(message.to_string());
+        }
+        if !quoted.iter().all(|mark| mark.ends_line) {
+            return Message::Foreign;
+        }
+        strip(&mut message, &quoted);
+        let text = message.to_string();
+        match text.contains("spanloom_hook") {
+            true => Message::Foreign,
+            false => Message::Right(text),
+        }
+    }
+
+    /// Shifts offsets back wherever a span stands in the message, and gathers what is quoted.
+    fn shift<'a>(&'a self, value: &mut Value, quoted: &mut Vec<&'a Mark>) {
+        match value {
+            Value::Array(values) => values.iter_mut().for_each(|one| self.shift(one, quoted)),
+            Value::Object(fields) => {
+                let marks = fields
+                    .get("file_name")
+                    .and_then(Value::as_str)
+                    .and_then(|name| self.files.get(name));
+                if let Some(marks) = marks {
+                    for key in ["byte_start", "byte_end"] {
+                        if let Some(offset) = fields.get(key).and_then(Value::as_u64) {
+                            let added: usize = marks
+                                .iter()
+                                .take_while(|mark| mark.at as u64 + mark.length as u64 <= offset)
+                                .map(|mark| mark.length)
+                                .sum();
+                            fields.insert(key.to_owned(), (offset - added as u64).into());
+                        }
+                    }
+                    let line = |key| fields.get(key).and_then(Value::as_u64).unwrap_or_default();
+                    let lines = line("line_start")..=line("line_end");
+                    quoted.extend(marks.iter().filter(|mark| lines.contains(&mark.line)));
+                }
+                for (_, field) in fields.iter_mut() {
+                    self.shift(field, quoted);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Takes the quoted insertions out of every text of the message.
+fn strip(value: &mut Value, quoted: &[&Mark]) {
+    match value {
+        Value::String(text) => {
+            for mark in quoted {
+                if text.contains(&mark.text) {
+                    *text = text.replace(&mark.text, "");
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|one| strip(one, quoted)),
+        Value::Object(fields) => fields
+            .iter_mut()
+            .for_each(|(_, field)| strip(field, quoted)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// `fn f() {` with an insertion at the end of line 1; `fn g() { 1 }` with one inside line 4.
+    fn originals() -> Originals {
+        let original = "fn f() {\n    x\n}\nfn g() { 1 }\n";
+        let mut edits = Edits::default();
+        edits.insert(8, " ::spanloom_hook::enter!(\"f\");");
+        edits.insert(25, " ::spanloom_hook::enter!(\"g\");");
+        let mut originals = Originals::default();
+        originals.add("src/lib.rs".to_owned(), original, &edits);
+        originals
+    }
+
+    fn message(line: u64, start: u64, rendered: &str) -> String {
+        let span = json!({"file_name": "src/lib.rs", "line_start": line, "line_end": line, "byte_start": start, "byte_end": start + 1});
+        json!({"message": "m", "spans": [span], "rendered": rendered}).to_string()
+    }
+
+    #[test]
+    fn offsets_are_the_originals() {
+        let Message::Right(text) = originals().translate(&message(2, 43, "2 | x")) else {
+            panic!("foreign")
+        };
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(value["spans"][0]["byte_start"], 13);
+        assert_eq!(value["rendered"], "2 | x");
+    }
+
+    #[test]
+    fn an_insertion_at_the_end_of_a_quoted_line_is_taken_out() {
+        let rendered = "1 | fn f() { ::spanloom_hook::enter!(\"f\");\n  |    ^";
+        let Message::Right(text) = originals().translate(&message(1, 3, rendered)) else {
+            panic!("foreign")
+        };
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(value["rendered"], "1 | fn f() {\n  |    ^");
+    }
+
+    #[test]
+    fn an_insertion_inside_a_quoted_line_is_foreign() {
+        assert_eq!(
+            originals().translate(&message(4, 50, "4 | fn g()")),
+            Message::Foreign
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_message_passes() {
+        assert_eq!(
+            originals().translate("warning: plain"),
+            Message::Right("warning: plain".into())
+        );
+    }
+}

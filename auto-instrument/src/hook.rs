@@ -1,0 +1,98 @@
+//! The hook as a compiled library: built with the user's own compiler, once a compiler and target.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::rewrite::HOOK;
+use crate::session::{COMPILING, Session, hash, write_if_changed};
+
+/// The sources, which travel inside the tool.
+const SOURCES: [(&str, &str); 10] = [
+    ("lib.rs", include_str!("../hook/src/lib.rs")),
+    ("context.rs", include_str!("../hook/src/context.rs")),
+    ("env.rs", include_str!("../hook/src/env.rs")),
+    ("exit.rs", include_str!("../hook/src/exit.rs")),
+    ("export.rs", include_str!("../hook/src/export.rs")),
+    ("function.rs", include_str!("../hook/src/function.rs")),
+    ("http.rs", include_str!("../hook/src/http.rs")),
+    ("id.rs", include_str!("../hook/src/id.rs")),
+    ("otlp.rs", include_str!("../hook/src/otlp.rs")),
+    ("span.rs", include_str!("../hook/src/span.rs")),
+];
+
+/// Where the hook of a compiler and target is, or will be.
+pub(crate) fn folder(session: &Session, target: Option<&str>) -> PathBuf {
+    let key = hash(&(SOURCES, &session.compiler, target));
+    session.directory.join("hook").join(key)
+}
+
+/// A part of the tool's stamp.
+pub(crate) fn version() -> String {
+    hash(&SOURCES)
+}
+
+/// The compiled hook; compiles it when this is the first use.
+pub(crate) fn library(session: &Session, rustc: &Path, target: Option<&str>) -> Result<PathBuf> {
+    let folder = folder(session, target);
+    let library = folder.join(format!("lib{HOOK}.rlib"));
+    if library.is_file() {
+        return Ok(library);
+    }
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    // Wrappers run side by side: one of them compiles, the others wait for it.
+    let lock = File::create(folder.join("lock")).context("cannot make the hook's lock")?;
+    lock.lock().context("cannot take the hook's lock")?;
+    if !library.is_file() {
+        compile(rustc, target, &folder, &library)?;
+    }
+    Ok(library)
+}
+
+fn compile(rustc: &Path, target: Option<&str>, folder: &Path, library: &Path) -> Result<()> {
+    for (name, text) in SOURCES {
+        write_if_changed(&folder.join("src").join(name), text)?;
+    }
+    let unfinished = folder.join("unfinished.rlib");
+    let mut command = Command::new(rustc);
+    command
+        .args([
+            "--crate-name",
+            HOOK,
+            "--crate-type",
+            "rlib",
+            "--edition",
+            "2021",
+        ])
+        // Optimised whatever the profile: it runs in every function.
+        .args([
+            "-C",
+            "opt-level=2",
+            "-C",
+            "metadata=spanloom",
+            "--cap-lints",
+            "allow",
+        ])
+        .arg("-o")
+        .arg(&unfinished)
+        .arg(folder.join("src/lib.rs"))
+        .env("CARGO_PKG_VERSION", env!("CARGO_PKG_VERSION"))
+        .env(COMPILING, "1");
+    if let Some(target) = target {
+        command.args(["--target", target]);
+    }
+    let output = command
+        .output()
+        .context("cannot start the compiler for the hook")?;
+    let message = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "the hook does not compile: {}",
+        message.trim()
+    );
+    std::fs::rename(&unfinished, library)
+        .with_context(|| format!("cannot put {} in place", library.display()))
+}

@@ -1,0 +1,138 @@
+//! What one run of the command hands to its compiler wrappers: a file that each of them reads.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use crate::functions::Selection;
+use crate::rules::Rule;
+
+/// Names the session file to the wrappers.
+pub(crate) const SESSION: &str = "SPANLOOM_SESSION";
+/// Tells the hook, when it runs inside a compiler, to stay quiet.
+pub(crate) const COMPILING: &str = "SPANLOOM_COMPILING";
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Session {
+    /// `target/spanloom`: everything that we write is below it.
+    pub(crate) directory: PathBuf,
+    pub(crate) workspace: PathBuf,
+    /// The folders of the workspace's members.
+    pub(crate) members: Vec<PathBuf>,
+    pub(crate) selection: Selection,
+    /// Whether crates outside the workspace get function spans too.
+    pub(crate) everywhere: bool,
+    pub(crate) rules: Vec<Rule>,
+    /// The wrapper that was there before us, such as sccache.
+    pub(crate) chained: Option<String>,
+    pub(crate) chained_rustdoc: Option<String>,
+    /// The compiler's answer to `-vV`: a hook is good for one compiler.
+    pub(crate) compiler: String,
+    /// This build of the tool.
+    pub(crate) tool: String,
+}
+
+impl Session {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the session {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("cannot use {}", path.display()))
+    }
+
+    /// Writes the session beside those of other runs, under a name made of its content.
+    pub(crate) fn write(&self) -> Result<PathBuf> {
+        let text = serde_json::to_string(self)?;
+        let path = self.directory.join(format!("session-{}.json", hash(&text)));
+        write_if_changed(&path, &text)?;
+        Ok(path)
+    }
+
+    pub(crate) fn is_member(&self, folder: &Path) -> bool {
+        self.members.iter().any(|member| member == folder)
+    }
+
+    /// Which functions of a package to take.
+    pub(crate) fn selection(&self, folder: &Path) -> Selection {
+        match self.everywhere || self.is_member(folder) {
+            true => self.selection,
+            false => Selection::None,
+        }
+    }
+
+    pub(crate) fn rules_for(&self, package: &str, version: &Version) -> Vec<&Rule> {
+        self.rules
+            .iter()
+            .filter(|rule| rule.applies_to(package, version))
+            .collect()
+    }
+
+    /// Variables whose values Cargo compares with those of the last build, so that a change of
+    /// rules, of the selection or of the tool rebuilds the crates that it concerns.
+    pub(crate) fn stamps(&self) -> BTreeMap<String, String> {
+        let mut stamps = BTreeMap::new();
+        for rule in &self.rules {
+            let of_package: Vec<_> = self
+                .rules
+                .iter()
+                .filter(|other| other.package == rule.package)
+                .collect();
+            let text = serde_json::to_string(&of_package).unwrap_or_default();
+            stamps.insert(stamp_name(&rule.package), hash(&(&text, &self.tool)));
+        }
+        let selection = format!("{:?}", self.selection);
+        stamps.insert(stamp_name(MEMBERS), hash(&(&selection, &self.tool)));
+        if self.everywhere {
+            stamps.insert(stamp_name(EVERYWHERE), hash(&(&selection, &self.tool)));
+        }
+        stamps
+    }
+
+    /// The stamps that concern one package, with their present values.
+    pub(crate) fn stamps_of(&self, package: &str, folder: &Path) -> Vec<(String, Option<String>)> {
+        let stamps = self.stamps();
+        let mut names = vec![stamp_name(package), stamp_name(EVERYWHERE)];
+        if self.is_member(folder) {
+            names.push(stamp_name(MEMBERS));
+        }
+        names
+            .into_iter()
+            .map(|name| (name.clone(), stamps.get(&name).cloned()))
+            .collect()
+    }
+}
+
+/// Not package names: they hold a dot.
+const MEMBERS: &str = "workspace.members";
+const EVERYWHERE: &str = "every.where";
+
+fn stamp_name(package: &str) -> String {
+    format!(
+        "SPANLOOM_STAMP_{}",
+        package.replace(['-', '.'], "_").to_uppercase()
+    )
+}
+
+/// A short name for a value; it need only be stable on this machine.
+pub(crate) fn hash(value: &impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Writes a file whole or not at all, and leaves one that is right alone.
+pub(crate) fn write_if_changed(path: &Path, text: &str) -> Result<()> {
+    if std::fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    std::fs::write(&temporary, text)
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}

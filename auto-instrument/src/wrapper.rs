@@ -1,0 +1,465 @@
+//! The compiler wrapper: what Cargo calls instead of the compiler, once a unit.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+
+use anyhow::{Context, Result};
+use semver::Version;
+
+use crate::config::variable;
+use crate::diagnostics::{Message, Originals};
+use crate::functions::Selection;
+use crate::invocation::Invocation;
+use crate::report::{self, Report};
+use crate::rewrite::{self, HOOK, Rewrite};
+use crate::session::{COMPILING, SESSION, Session, write_if_changed};
+use crate::shadow::Shadow;
+use crate::{depinfo, hook};
+
+/// Runs one compilation; `words` are what Cargo called us with.
+#[must_use]
+pub fn run(session: &Path, words: Vec<OsString>) -> ExitCode {
+    match Session::read(session).and_then(|session| Unit::of(&session, words)?.compile()) {
+        Ok(code) => code,
+        Err(error) => {
+            warn(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Cargo shows lines that are not JSON as they are.
+fn warn(message: &str) {
+    // A closed standard error is no reason to fail a compilation.
+    let _ = writeln!(io::stderr(), "warning: spanloom: {message}");
+}
+
+struct Unit<'a> {
+    session: &'a Session,
+    /// The compiler, behind whatever wrappers there are.
+    program: Vec<OsString>,
+    rustc: PathBuf,
+    invocation: Invocation,
+    package: Option<Package>,
+}
+
+struct Package {
+    name: String,
+    version: Version,
+    folder: PathBuf,
+}
+
+impl Package {
+    /// Cargo tells every compilation which package it belongs to.
+    fn from_environment() -> Option<Self> {
+        Some(Self {
+            name: variable("CARGO_PKG_NAME")?,
+            version: variable("CARGO_PKG_VERSION")?.parse().ok()?,
+            folder: PathBuf::from(variable("CARGO_MANIFEST_DIR")?),
+        })
+    }
+}
+
+impl<'a> Unit<'a> {
+    fn of(session: &'a Session, words: Vec<OsString>) -> Result<Self> {
+        let is_option = |word: &OsString| {
+            let text = word.to_string_lossy();
+            text.starts_with(['-', '@']) || text.ends_with(".rs")
+        };
+        // rustdoc has no wrapper slot: we are rustdoc then, and get its options alone.
+        let n_programs = words.iter().take_while(|word| !is_option(word)).count();
+        let mut program: Vec<OsString> = session.chained.iter().map(OsString::from).collect();
+        if n_programs == 0 {
+            program = vec![
+                session
+                    .chained_rustdoc
+                    .as_deref()
+                    .unwrap_or("rustdoc")
+                    .into(),
+            ];
+        }
+        program.extend(words.iter().take(n_programs).cloned());
+        Ok(Self {
+            session,
+            rustc: program
+                .last()
+                .map(PathBuf::from)
+                .context("no compiler was named")?,
+            program,
+            invocation: Invocation::parse(words.get(n_programs..).unwrap_or_default())?,
+            package: Package::from_environment(),
+        })
+    }
+
+    fn compile(&self) -> Result<ExitCode> {
+        if self.invocation.is_query || self.invocation.crate_name.is_none() {
+            return Ok(exit_code(
+                self.command(&self.invocation.arguments).status()?,
+            ));
+        }
+        if let Some(package) = &self.package
+            && self.may_be_rewritten()
+        {
+            if let Some(code) = self.compile_rewritten(package)? {
+                return Ok(code);
+            }
+        }
+        self.compile_original()
+    }
+
+    /// Lints are for what people wrote, and code inside the compiler is not the program's.
+    fn may_be_rewritten(&self) -> bool {
+        let is_lint = self
+            .program
+            .iter()
+            .any(|word| word.to_string_lossy().contains("clippy-driver"));
+        let is_rustdoc =
+            self.program.len() == 1 && self.rustc.to_string_lossy().contains("rustdoc");
+        let is_hook = self.invocation.crate_name.as_deref() == Some(HOOK);
+        !is_lint && !is_rustdoc && !is_hook && !self.invocation.is_host_only()
+    }
+
+    fn command(&self, arguments: &[String]) -> Command {
+        let mut words = self.program.iter();
+        let mut command = Command::new(words.next().map_or(self.rustc.as_os_str(), |word| word));
+        command.args(words).args(arguments).env(COMPILING, "1");
+        if !self.invocation.is_query {
+            // Any crate may depend on one that carries the hook.
+            let folder = hook::folder(self.session, self.invocation.target.as_deref());
+            command
+                .arg("-L")
+                .arg(format!("dependency={}", folder.display()));
+        }
+        command
+    }
+
+    fn compile_original(&self) -> Result<ExitCode> {
+        let status = self
+            .command(&self.invocation.arguments)
+            .status()
+            .with_context(|| format!("cannot start {}", self.rustc.display()))?;
+        if status.success() {
+            self.finish_dep_info(None)?;
+        }
+        Ok(exit_code(status))
+    }
+
+    fn finish_dep_info(&self, rename: Option<(&str, &str)>) -> Result<()> {
+        let (Some(package), Some(path)) = (&self.package, self.invocation.dep_info()) else {
+            return Ok(());
+        };
+        // Asked for, but not written: that is between Cargo and the compiler.
+        if !path.is_file() {
+            return Ok(());
+        }
+        depinfo::rewrite(
+            &path,
+            rename,
+            &self.session.stamps_of(&package.name, &package.folder),
+        )
+    }
+
+    /// Compiles the crate with its insertions; `None` when it is to be compiled as it is.
+    fn compile_rewritten(&self, package: &Package) -> Result<Option<ExitCode>> {
+        let rules = self.session.rules_for(&package.name, &package.version);
+        let selection = self.session.selection(&package.folder);
+        let Some(root) = &self.invocation.root else {
+            return Ok(None);
+        };
+        // A package's rules are for its library, whose root they name places from.
+        let is_library =
+            self.invocation.crate_name.as_deref() == Some(&package.name.replace('-', "_"));
+        let rules = if is_library { rules } else { Vec::new() };
+        if rules.is_empty() && selection == Selection::None {
+            return Ok(None);
+        }
+        let root = std::env::current_dir()?.join(root);
+        let rewrite = rewrite::plan(&root, self.invocation.edition.as_deref(), &rules, selection);
+        let mut report = self.report(package, &rewrite);
+        let outcome = if rewrite.files.is_empty() || self.is_skipped() {
+            Ok(None)
+        } else {
+            self.compile_copy(package, &root, &rewrite)
+        };
+        let code = outcome.unwrap_or_else(|error| {
+            warn(&format!(
+                "{} {} gets no spans: {error:#}",
+                package.name, package.version
+            ));
+            report.fallback = Some(format!("{error:#}"));
+            None
+        });
+        match code {
+            Some(code) => {
+                report::write(self.session, &self.invocation.unit(), &report)?;
+                Ok(Some(code))
+            }
+            None => {
+                let code = self.compile_original()?;
+                if !rewrite.files.is_empty() && report.fallback.is_none() {
+                    report.fallback = Some("the copy with spans does not compile".to_owned());
+                    if code == ExitCode::SUCCESS {
+                        warn(&format!(
+                            "{} {} gets no spans: it does not compile with them",
+                            package.name, package.version
+                        ));
+                    }
+                }
+                report::write(self.session, &self.invocation.unit(), &report)?;
+                Ok(Some(code))
+            }
+        }
+    }
+
+    fn report(&self, package: &Package, rewrite: &Rewrite) -> Report {
+        for (rule, reason) in &rewrite.missed {
+            warn(&format!(
+                "the rule `{rule}` does not match {} {} and is skipped: {reason}",
+                package.name, package.version
+            ));
+        }
+        Report {
+            package: package.name.clone(),
+            version: package.version.to_string(),
+            matched: rewrite.matched.clone(),
+            missed: rewrite.missed.iter().cloned().collect(),
+            functions: rewrite.functions.clone(),
+            fallback: None,
+        }
+    }
+
+    /// Compiles the copy. `None`: it does not compile, so the original must decide.
+    fn compile_copy(
+        &self,
+        package: &Package,
+        root: &Path,
+        rewrite: &Rewrite,
+    ) -> Result<Option<ExitCode>> {
+        let library = hook::library(self.session, &self.rustc, self.invocation.target.as_deref())?;
+        let copy = Copy::make(self, package, root, rewrite)?;
+        let mut command = self.command(&self.invocation.with_root(&copy.root));
+        command
+            .arg("--extern")
+            .arg(format!("{HOOK}={}", library.display()))
+            .arg(format!(
+                "--remap-path-prefix={}={}",
+                copy.folder.trim_end_matches('/'),
+                copy.home.trim_end_matches('/')
+            ))
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.rustc.display()))?;
+        let messages = child
+            .stderr
+            .take()
+            .context("the compiler has no standard error")?;
+        let relayed = Relay::new(self, &copy.originals).relay(BufReader::new(messages))?;
+        let status = child.wait()?;
+        if status.success() {
+            relayed.finish()?;
+            self.finish_dep_info(Some((&copy.folder, &copy.home)))?;
+        } else if relayed.is_committed {
+            // Others may have been given the copy's metadata: compile the original next time.
+            relayed.finish()?;
+            self.skip_from_now_on()?;
+        } else {
+            return Ok(None);
+        }
+        Ok(Some(exit_code(status)))
+    }
+
+    fn skip_file(&self) -> PathBuf {
+        self.session
+            .directory
+            .join("skipped")
+            .join(self.invocation.unit())
+    }
+
+    fn is_skipped(&self) -> bool {
+        std::fs::read_to_string(self.skip_file()).is_ok_and(|tool| tool == self.session.tool)
+    }
+
+    fn skip_from_now_on(&self) -> Result<()> {
+        write_if_changed(&self.skip_file(), &self.session.tool)
+    }
+}
+
+/// The copy of one unit's sources, and how its paths translate.
+struct Copy {
+    /// The copy's crate root.
+    root: String,
+    /// The copy's folder, with a slash at the end.
+    folder: String,
+    /// What the compiler is to say instead: as the original root was given, with a slash or empty.
+    home: String,
+    originals: Originals,
+}
+
+impl Copy {
+    fn make(unit: &Unit, package: &Package, root: &Path, rewrite: &Rewrite) -> Result<Self> {
+        let session = unit.session;
+        let home = [&session.workspace, &package.folder]
+            .into_iter()
+            .find(|home| {
+                root.starts_with(home)
+                    && (*home == &package.folder || session.is_member(&package.folder))
+            })
+            .map_or_else(|| root.parent().unwrap_or(root).to_owned(), Clone::clone);
+        let shadow = Shadow {
+            home,
+            folder: session
+                .directory
+                .join("shadow")
+                .join(unit.invocation.unit()),
+        };
+        let given = unit.invocation.root.as_deref().unwrap_or_default();
+        let inside = root
+            .strip_prefix(&shadow.home)
+            .unwrap_or(root)
+            .display()
+            .to_string();
+        let prefix = given
+            .strip_suffix(&inside)
+            .context("the crate root is at an odd place")?
+            .to_owned();
+        let mut originals = Originals::default();
+        let mut texts = BTreeMap::new();
+        for (path, (text, edits)) in &rewrite.files {
+            // What lies outside the tree that is mirrored stays as it is.
+            if let Ok(inside) = path.strip_prefix(&shadow.home) {
+                originals.add(format!("{prefix}{}", inside.display()), text, edits);
+                texts.insert(path.clone(), edits.apply(text));
+            }
+        }
+        shadow.sync(&texts)?;
+        Ok(Self {
+            root: shadow.path(root).display().to_string(),
+            folder: format!("{}/", shadow.folder.display()),
+            home: prefix,
+            originals,
+        })
+    }
+}
+
+/// Passes the compiler's messages on. Until it has produced metadata the crate may yet fall back,
+/// so messages wait; from then on the copy is what others compile against.
+struct Relay<'a> {
+    unit: &'a Unit<'a>,
+    originals: &'a Originals,
+    waiting: Vec<String>,
+    is_foreign: bool,
+    is_committed: bool,
+}
+
+impl<'a> Relay<'a> {
+    fn new(unit: &'a Unit<'a>, originals: &'a Originals) -> Self {
+        Self {
+            unit,
+            originals,
+            waiting: Vec::new(),
+            is_foreign: false,
+            is_committed: false,
+        }
+    }
+
+    fn relay(mut self, messages: impl BufRead) -> Result<Self> {
+        for line in messages.split(b'\n') {
+            let line = line?;
+            let line = String::from_utf8_lossy(&line);
+            let line = match self.originals.translate(&line) {
+                Message::Right(line) => line,
+                Message::Foreign => {
+                    self.is_foreign = true;
+                    continue;
+                }
+            };
+            let is_metadata = is_artifact(&line) && line.contains("\"emit\":\"metadata\"");
+            self.waiting.push(line);
+            if is_metadata {
+                self.flush()?;
+                self.is_committed = true;
+            } else if self.is_committed {
+                self.flush()?;
+            }
+        }
+        Ok(self)
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let mut lines = std::mem::take(&mut self.waiting);
+        if std::mem::take(&mut self.is_foreign) && !self.is_committed {
+            // Some message cannot be told of the original: let the original tell all of them.
+            lines.retain(|line| is_artifact(line));
+            lines.splice(0..0, self.unit.messages_of_original()?);
+        }
+        let mut out = io::stderr().lock();
+        for line in lines {
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
+    }
+}
+
+fn is_artifact(line: &str) -> bool {
+    line.contains("\"$message_type\":\"artifact\"")
+}
+
+impl Unit<'_> {
+    /// What the compiler says about the original, without keeping what it makes.
+    fn messages_of_original(&self) -> Result<Vec<String>> {
+        let folder = self
+            .session
+            .directory
+            .join("messages")
+            .join(self.invocation.unit());
+        std::fs::create_dir_all(&folder)?;
+        let mut arguments = Vec::new();
+        let mut rest = self.invocation.arguments.iter();
+        while let Some(argument) = rest.next() {
+            let next_is_incremental = |rest: &std::slice::Iter<String>| {
+                rest.as_slice()
+                    .first()
+                    .is_some_and(|next| next.starts_with("incremental="))
+            };
+            match argument.as_str() {
+                "--out-dir" | "--emit" => drop(rest.next()),
+                "-C" if next_is_incremental(&rest) => drop(rest.next()),
+                other if other.starts_with("--emit=") || other.starts_with("-Cincremental=") => {}
+                other => arguments.push(other.to_owned()),
+            }
+        }
+        arguments.extend([
+            "--emit=metadata".to_owned(),
+            "--out-dir".to_owned(),
+            folder.display().to_string(),
+        ]);
+        let output = self.command(&arguments).output()?;
+        std::fs::remove_dir_all(&folder)?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        Ok(text
+            .lines()
+            .filter(|line| !is_artifact(line))
+            .map(str::to_owned)
+            .collect())
+    }
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    match status.code() {
+        Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// The session that this process was started in as a wrapper.
+pub(crate) fn session() -> Option<PathBuf> {
+    variable(SESSION).map(PathBuf::from)
+}

@@ -63,7 +63,7 @@ pub fn wrapped_session() -> Option<PathBuf> {
 /// Runs the command line without the program's and the subcommand's name.
 #[must_use]
 pub fn run(arguments: &[OsString]) -> ExitCode {
-    let outcome = Options::parse(arguments).and_then(|options| options.run());
+    let outcome = Options::parse(arguments).and_then(Options::run);
     outcome.unwrap_or_else(|error| {
         // Nothing is left to do when standard error is closed too.
         let _ = writeln!(io::stderr(), "error: {error:#}");

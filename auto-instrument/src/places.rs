@@ -68,7 +68,22 @@ fn search(items: &[Item], path: &[&str], step: &Step, edits: &mut Edits) -> usiz
             (Item::Fn(function), [name]) if function.sig.ident == name => {
                 in_function(&function.attrs, &function.sig, &function.block, step, edits)
             }
-            (Item::Struct(item), [name]) if item.ident == name => in_struct(item, step, edits),
+            (Item::Struct(item), [name]) if item.ident == name && step.of_trait.is_none() => {
+                match &item.fields {
+                    syn::Fields::Named(fields) => inside(&fields.brace_token, step, edits),
+                    _ => 0,
+                }
+            }
+            (Item::Trait(item), [name]) if item.ident == name => {
+                inside(&item.brace_token, step, edits)
+            }
+            (Item::Impl(item), [name])
+                if step.of_trait.is_some()
+                    && names_type(&item.self_ty, name)
+                    && is_wanted_trait(item, step) =>
+            {
+                inside(&item.brace_token, step, edits)
+            }
             (Item::Impl(item), [type_name, method]) if names_type(&item.self_ty, type_name) => {
                 if !is_wanted_trait(item, step) {
                     continue;
@@ -149,10 +164,10 @@ fn in_trait(items: &[TraitItem], name: &str, step: &Step, edits: &mut Edits) -> 
     found
 }
 
-fn in_struct(item: &syn::ItemStruct, step: &Step, edits: &mut Edits) -> usize {
-    match (&step.edit, &item.fields) {
-        (StepEdit::Field { insert }, syn::Fields::Named(fields)) => {
-            edits.insert(after(fields.brace_token.span.open()), &format!(" {insert}"));
+fn inside(brace: &syn::token::Brace, step: &Step, edits: &mut Edits) -> usize {
+    match &step.edit {
+        StepEdit::Inside { insert } => {
+            edits.insert(after(brace.span.open()), &format!(" {insert}"));
             1
         }
         _ => 0,
@@ -215,7 +230,7 @@ fn in_function(
             }
             literals.found.len()
         }
-        StepEdit::Field { .. } | StepEdit::Module { .. } => 0,
+        StepEdit::Inside { .. } | StepEdit::Module { .. } => 0,
     }
 }
 

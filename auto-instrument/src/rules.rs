@@ -87,9 +87,9 @@ pub enum StepEdit {
         /// After it.
         close: String,
     },
-    /// First among the named fields of a struct.
-    Field {
-        /// Fields with a trailing comma.
+    /// First inside the braces of a struct, a trait, or (with `trait`) an implementation.
+    Inside {
+        /// Fields with a trailing comma, or whole items.
         insert: String,
     },
     /// First among the fields of struct literals inside a function.
@@ -112,7 +112,9 @@ impl StepEdit {
         match self {
             Self::Enter { .. } | Self::Wrap { .. } => "a function".to_owned(),
             Self::Call { of, .. } => format!("a call of `{of}`"),
-            Self::Field { .. } => "a struct with named fields".to_owned(),
+            Self::Inside { .. } => {
+                "a struct with named fields, a trait or an implementation".to_owned()
+            }
             Self::Literal { of, .. } => format!("a literal of `{of}`"),
             Self::Module { .. } => "a module".to_owned(),
         }
@@ -122,7 +124,7 @@ impl StepEdit {
     fn texts(&self) -> Vec<&str> {
         match self {
             Self::Enter { insert }
-            | Self::Field { insert }
+            | Self::Inside { insert }
             | Self::Literal { insert, .. }
             | Self::Module { insert } => vec![insert],
             Self::Wrap { open, close } | Self::Call { open, close, .. } => vec![open, close],
@@ -212,10 +214,13 @@ fn check_syntax(step: &Step) -> Result<()> {
                 "{open} original() {close}"
             ))?);
         }
-        StepEdit::Field { insert } => {
-            drop(syn::parse_str::<syn::ItemStruct>(&format!(
-                "struct S {{{insert}}}"
-            ))?);
+        StepEdit::Inside { insert } => {
+            let as_fields = syn::parse_str::<syn::ItemStruct>(&format!("struct S {{{insert}}}"));
+            if as_fields.is_err() {
+                drop(syn::parse_str::<syn::ItemTrait>(&format!(
+                    "trait T {{{insert}}}"
+                ))?);
+            }
         }
         StepEdit::Literal { insert, .. } => {
             drop(syn::parse_str::<syn::Expr>(&format!("S {{{insert}}}"))?);

@@ -102,10 +102,9 @@ impl<'a> Unit<'a> {
         }
         if let Some(package) = &self.package
             && self.may_be_rewritten()
+            && let Some(code) = self.compile_rewritten(package)?
         {
-            if let Some(code) = self.compile_rewritten(package)? {
-                return Ok(code);
-            }
+            return Ok(code);
         }
         self.compile_original()
     }

@@ -75,10 +75,10 @@ async fn run_until_signal(settings: &Settings, config: Config) -> anyhow::Result
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let service = Service::start(config, settings.request_bytes_max).await?;
-    greet(&service);
     if let Some(path) = &settings.addresses_file {
         write_addresses(path, service.addresses())?;
     }
+    greet(&service);
     either(&mut terminate, &mut interrupt).await;
     tracing::info!("stopping: finishing what was accepted; a second signal stops at once");
     tokio::select! {

@@ -15,7 +15,7 @@ use crate::reason::{Failure, Reason};
 /// must not do so for ever.
 pub const ARRIVAL_MAX: Duration = Duration::from_secs(30);
 
-/// Inflating grows its output and its charge by this much at a time.
+/// Inflating grows its output and its charge by at most this much at a time.
 const INFLATE_STEP_BYTES: usize = 64 * 1024;
 
 /// Bodies above this are inflated on a thread of their own, so that other requests go on.
@@ -88,6 +88,24 @@ pub fn too_large(n_bytes_max: usize) -> Failure {
     Failure::new(Reason::TooLarge, message)
 }
 
+/// Reads and forgets the rest of a refused body, of at most `n_bytes_max`.
+pub async fn discard<B>(body: &mut B, n_bytes_max: usize)
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let _ = in_time(async {
+        let mut n_bytes = 0;
+        while n_bytes < n_bytes_max
+            && let Some(data) = next_data(body).await?
+        {
+            n_bytes += data.len();
+        }
+        Ok(())
+    })
+    .await;
+}
+
 /// Runs `read` for at most [`ARRIVAL_MAX`].
 ///
 /// # Errors
@@ -135,10 +153,11 @@ fn gunzip_now(
 ) -> Result<Bytes, Failure> {
     let mut decoder = MultiGzDecoder::new(compressed);
     let mut inflated = Vec::new();
+    let step = (8 * compressed.len()).clamp(1024, INFLATE_STEP_BYTES);
     loop {
-        charge.grow(INFLATE_STEP_BYTES)?;
+        charge.grow(step)?;
         let filled = inflated.len();
-        inflated.resize(filled + INFLATE_STEP_BYTES, 0);
+        inflated.resize(filled + step, 0);
         let n_bytes = read_full(&mut decoder, &mut inflated[filled..]).map_err(|error| {
             Failure::new(
                 Reason::Malformed,
@@ -149,7 +168,7 @@ fn gunzip_now(
         if inflated.len() > n_bytes_max {
             return Err(too_large(n_bytes_max));
         }
-        if n_bytes < INFLATE_STEP_BYTES {
+        if n_bytes < step {
             charge.shrink_to(inflated.len());
             return Ok(inflated.into());
         }

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -98,7 +98,13 @@ impl OtlpHttp {
             ));
         };
         let is_gzip = is_gzip(request.headers())?;
-        let (body, charge) = body::in_time(self.read_body(request.into_body())).await?;
+        let hears_early = hears_early(&request);
+        let mut body = request.into_body();
+        let read = body::in_time(self.read_body(&mut body)).await;
+        if read.is_err() && !hears_early {
+            body::discard(&mut body, self.body_bytes_max).await;
+        }
+        let (body, charge) = read?;
         let (body, charge) = match is_gzip {
             true => body::gunzip(body, self.body_bytes_max, charge).await?,
             false => (body, charge),
@@ -110,7 +116,7 @@ impl OtlpHttp {
         })
     }
 
-    async fn read_body(&self, mut body: Incoming) -> Result<(Bytes, Charge), Failure> {
+    async fn read_body(&self, body: &mut Incoming) -> Result<(Bytes, Charge), Failure> {
         let limit = self.body_bytes_max;
         let expected = match body.size_hint().exact() {
             Some(n_bytes) => usize::try_from(n_bytes).unwrap_or(usize::MAX),
@@ -121,15 +127,22 @@ impl OtlpHttp {
         }
         let is_exact = body.size_hint().exact().is_some();
         let mut charge = self.budget.charge(expected)?;
-        let Some(first) = body::next_data(&mut body).await? else {
+        let Some(first) = body::next_data(body).await? else {
             charge.shrink_to(0);
             return Ok((Bytes::new(), charge));
         };
         let capacity = if is_exact { expected } else { 0 };
-        let whole = body::read_rest(&mut body, first, capacity, limit).await?;
+        let whole = body::read_rest(body, first, capacity, limit).await?;
         charge.shrink_to(whole.len());
         Ok((whole, charge))
     }
+}
+
+/// Whether the sender hears an answer that comes before it has sent everything: HTTP/2 has streams
+/// for that, and `Expect: 100-continue` is made for it. An HTTP/1.1 sender without it goes on
+/// writing, and loses the answer when we close the connection on it.
+fn hears_early<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_2 || request.headers().contains_key(header::EXPECT)
 }
 
 fn unsupported(status: StatusCode, message: String) -> Refusal {

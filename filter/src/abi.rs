@@ -26,6 +26,21 @@ unsafe extern "C" {
     fn proxy_set_effective_context(id: u32) -> u32;
     fn proxy_done() -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, length: *mut usize) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_length: usize,
+        data: *mut *mut u8,
+        length: *mut usize,
+    ) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_length: usize,
+        argument: *const u8,
+        argument_length: usize,
+        data: *mut *mut u8,
+        length: *mut usize,
+    ) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         name: *const u8,
@@ -85,6 +100,23 @@ fn taken(import: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>
     Ok(unsafe { Vec::from_raw_parts(data, length, length) })
 }
 
+/// Calls a function that Envoy offers beside the ABI.
+fn foreign(name: &str, argument: &[u8]) -> Result<Vec<u8>, Status> {
+    taken(|data, length| {
+        // SAFETY: `name` and `argument` are live slices and the other pointers are to live places.
+        unsafe {
+            proxy_call_foreign_function(
+                name.as_ptr(),
+                name.len(),
+                argument.as_ptr(),
+                argument.len(),
+                data,
+                length,
+            )
+        }
+    })
+}
+
 impl Host for Envoy {
     fn log(&mut self, level: LogLevel, message: &str) {
         // SAFETY: the pointer and the length are those of a live slice.
@@ -109,6 +141,15 @@ impl Host for Envoy {
     )]
     fn environment(&mut self, name: &str) -> Option<String> {
         std::env::var(name).ok()
+    }
+
+    fn header(&mut self, map: MapKind, name: &str) -> Result<Vec<u8>, Status> {
+        taken(|data, length| {
+            // SAFETY: `name` is a live slice and the other pointers are to live places.
+            unsafe {
+                proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, length)
+            }
+        })
     }
 
     fn header_block(&mut self, map: MapKind) -> Result<Vec<u8>, Status> {
@@ -141,6 +182,16 @@ impl Host for Envoy {
             // SAFETY: `path` is a live slice and the other pointers are to live places.
             unsafe { proxy_get_property(path.as_ptr(), path.len(), data, length) }
         })
+    }
+
+    fn create_expression(&mut self, text: &str) -> Result<u32, Status> {
+        let token = foreign("expr_create", text.as_bytes())?;
+        let token = token.try_into().map_err(|_| Status::ParseFailure)?;
+        Ok(u32::from_le_bytes(token))
+    }
+
+    fn evaluate(&mut self, token: u32) -> Result<Vec<u8>, Status> {
+        foreign("expr_evaluate", &token.to_le_bytes())
     }
 
     fn buffer(&mut self, buffer: BufferKind, length_max: usize) -> Result<Vec<u8>, Status> {
@@ -277,6 +328,13 @@ extern "C" fn proxy_on_request_headers(id: u32, _n_headers: u32, _end_of_stream:
     CONTINUE
 }
 
+/// Response headers arrived.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_headers(id: u32, _n_headers: u32, _end_of_stream: u32) -> u32 {
+    with_vm((), |vm, envoy| vm.on_response_headers(envoy, id));
+    CONTINUE
+}
+
 /// The stream is over and everything about it is known.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_log(id: u32) {
@@ -287,12 +345,6 @@ extern "C" fn proxy_on_log(id: u32) {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_done(id: u32) -> u32 {
     with_vm(true, |vm, envoy| vm.on_done(envoy, id)).into()
-}
-
-/// A context has ended.
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_delete(id: u32) {
-    with_vm((), |vm, envoy| vm.on_delete(envoy, id));
 }
 
 /// An answer to an export, or its failure: then there are no headers.

@@ -13,6 +13,10 @@ mod value;
 use std::fmt::Write;
 
 use serde_json::{Map, Value};
+use spanloom_wire::context::Format;
+
+use crate::route::{RouteName, Template};
+use crate::sampling::Rule;
 
 pub use keys::KEYS;
 use value::nearest;
@@ -82,11 +86,107 @@ pub struct Export {
     pub retry_elapsed_ms_max: u32,
 }
 
+/// Whether the filter tells the next one about its span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It does: Envoy's own tracer is off.
+    #[default]
+    Propagate,
+    /// It does not: Envoy's own tracer is on, or the traffic must not be touched at all.
+    Observe,
+}
+
+/// Which names attributes have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Semconv {
+    /// Those of OpenTelemetry's stable conventions.
+    #[default]
+    Stable,
+    /// Those of Envoy's own tracers, which Kiali and older dashboards look for.
+    Envoy,
+    /// Both.
+    Dup,
+}
+
+impl Semconv {
+    pub(crate) const fn is_stable(self) -> bool {
+        matches!(self, Semconv::Stable | Semconv::Dup)
+    }
+
+    pub(crate) const fn is_envoy(self) -> bool {
+        matches!(self, Semconv::Envoy | Semconv::Dup)
+    }
+}
+
+/// In which formats contexts come and go.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Propagation {
+    /// What is looked for, in this order; an answer goes out in each of these that came in.
+    pub extract: Vec<Format>,
+    /// What is always sent.
+    pub inject: Vec<Format>,
+    /// Whether the response says `traceresponse`.
+    pub traceresponse: bool,
+}
+
 /// Which requests are recorded.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sampling {
     /// The share of new traces that is recorded, from 0 to 1.
     pub ratio: f64,
+    /// Whether a caller's decision is followed.
+    pub trusts_remote: bool,
+    /// Whether new traces are picked by `x-request-id`, as Envoy's own tracer does.
+    pub by_request_id: bool,
+    /// Ratios for some requests.
+    pub rules: Vec<Rule>,
+    /// Whether probes and export requests are dropped.
+    pub drops_probes: bool,
+    /// New traces a worker records in a second at most; 0 is no limit.
+    pub spans_per_s_max: u32,
+    /// Whether a failed request is recorded though its trace is not.
+    pub keeps_errors: bool,
+    /// Requests that took longer are recorded though their trace is not; 0 is none.
+    pub keeps_slower_than_ms: u32,
+}
+
+impl Sampling {
+    /// Whether a request that is not sampled may yet be recorded.
+    pub(crate) const fn keeps_some(&self) -> bool {
+        self.keeps_errors || self.keeps_slower_than_ms > 0
+    }
+}
+
+/// Where an attribute that the configuration adds gets its value from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// The configuration.
+    Literal(String),
+    /// A request header, by its lower-case name.
+    RequestHeader(String),
+    /// A response header, by its lower-case name.
+    ResponseHeader(String),
+    /// A property of the proxy, its segments joined by zero bytes; a text.
+    Property(String),
+    /// A member of `baggage`.
+    Baggage(String),
+    /// A variable of the VM's environment.
+    Environment(String),
+}
+
+/// What is said about requests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AttributeSettings {
+    /// Attributes added to each span.
+    pub custom: Vec<(String, Source)>,
+    /// Request headers that are captured, by their lower-case names.
+    pub request_headers: Vec<String>,
+    /// Response headers that are captured, by their lower-case names.
+    pub response_headers: Vec<String>,
+    /// Query parameters whose values are credentials, besides the well-known ones.
+    pub redacted_parameters: Vec<String>,
+    /// Where text is cut.
+    pub bytes_max: usize,
 }
 
 /// What the keys say.
@@ -94,14 +194,26 @@ pub struct Sampling {
 pub struct Settings {
     /// `service.name`; found out from the node when absent.
     pub service_name: Option<String>,
+    /// More attributes of the resource; they win over those that are found out.
+    pub resource_attributes: Vec<(String, String)>,
     /// The direction; the listener's when absent.
     pub direction: Option<Direction>,
-    /// Where finished spans go.
-    pub export: Export,
+    /// Whether headers are touched.
+    pub mode: Mode,
+    /// Which names attributes have.
+    pub semconv: Semconv,
+    /// In which formats contexts come and go.
+    pub propagation: Propagation,
     /// Which requests are recorded.
     pub sampling: Sampling,
-    /// Where the text of an attribute is cut.
-    pub attribute_bytes_max: usize,
+    /// What is said about them.
+    pub attributes: AttributeSettings,
+    /// Routes that Envoy does not know, the first that matches.
+    pub route_templates: Vec<Template>,
+    /// Whether the name of Envoy's route is the route.
+    pub route_name: RouteName,
+    /// Where finished spans go.
+    pub export: Export,
 }
 
 impl Settings {
@@ -273,7 +385,7 @@ mod tests {
         check_fault(
             r#"{"batch": {"span_max": 1}, "direction": "sideways"}"#,
             "unknown key batch.span_max, did you mean batch.spans_max?; \
-             direction: expected \"inbound\" or \"outbound\", got \"sideways\"",
+             direction: expected `\"inbound\"` or `\"outbound\"`, got \"sideways\"",
         );
         check_fault(r#"{"exporter": 1}"#, "exporter: expected an object");
         check_fault("[]", "expected a JSON object");

@@ -77,6 +77,9 @@ pub(crate) struct Pipeline {
     pub(crate) export: Export,
     /// The roots that it serves; the first exports.
     root_ids: Vec<u32>,
+    /// Roots that were asked to end, and until when they may stay. They export only if there is no
+    /// other.
+    leaving: Vec<(u32, Timestamp)>,
     groups: Vec<Group>,
     n_open_spans: u32,
     n_open_bytes: usize,
@@ -85,8 +88,6 @@ pub(crate) struct Pipeline {
     n_sealed_bytes: usize,
     /// A line is logged when exports begin to fail and when they work again, not for each.
     is_failing: bool,
-    /// Set when the last root was asked to end.
-    drain_until: Option<Timestamp>,
 }
 
 impl Pipeline {
@@ -94,29 +95,29 @@ impl Pipeline {
         Self {
             export,
             root_ids: Vec::new(),
+            leaving: Vec::new(),
             groups: Vec::new(),
             n_open_spans: 0,
             n_open_bytes: 0,
             sealed: VecDeque::new(),
             n_sealed_bytes: 0,
             is_failing: false,
-            drain_until: None,
         }
     }
 
     /// Serves one root more.
     pub(crate) fn join(&mut self, root_id: u32) {
         self.root_ids.push(root_id);
-        self.drain_until = None;
     }
 
     pub(crate) fn is_unused(&self) -> bool {
-        self.root_ids.is_empty()
+        self.root_ids.is_empty() && self.leaving.is_empty()
     }
 
     /// The root that exports.
     fn exporter(&self) -> Option<u32> {
-        self.root_ids.first().copied()
+        let leaving = self.leaving.iter().map(|(root_id, _)| root_id);
+        self.root_ids.iter().chain(leaving).next().copied()
     }
 
     /// Takes a finished span, a `Span` message, into the open batch. False when there is no room.
@@ -160,16 +161,12 @@ impl Pipeline {
 
     /// The timer of `root_id`. Each root has one, so that a hand-over needs no other.
     pub(crate) fn on_tick(&mut self, hands: &mut Hands<'_, impl Host>, root_id: u32) {
-        if self.exporter() != Some(root_id) {
-            return;
+        if self.exporter() == Some(root_id) {
+            hands.counters.add(Counter::Heartbeat, 1);
+            self.recall_forgotten(hands.now);
+            self.flush(hands);
         }
-        hands.counters.add(Counter::Heartbeat, 1);
-        self.recall_forgotten(hands.now);
-        if self.drain_until.is_some_and(|until| hands.now >= until) {
-            self.drop_all(hands.counters);
-        }
-        self.flush(hands);
-        self.finish_drain(hands);
+        self.release_leaving(hands);
     }
 
     /// The answer to a call of this pipeline; false when the token is not one of its.
@@ -187,58 +184,59 @@ impl Pipeline {
         let answer = answer::read(hands.host, self.export.protocol, n_headers, body_length);
         self.settle(hands, at, answer);
         self.send_waiting(hands);
-        self.finish_drain(hands);
+        self.release_leaving(hands);
         true
     }
 
-    /// The root is asked to end. False when it has to wait for answers: `finish_drain` ends it.
+    /// The root is asked to end. False when it has to stay for answers to its calls, which would
+    /// die with it, or because nobody else could export what is left.
     pub(crate) fn on_root_done(&mut self, hands: &mut Hands<'_, impl Host>, root_id: u32) -> bool {
-        if self.root_ids == [root_id] {
-            // Nobody takes over: send what there is, and stay to see it arrive.
+        let n_before = self.root_ids.len();
+        self.root_ids.retain(|id| *id != root_id);
+        if self.root_ids.len() == n_before {
+            return true;
+        }
+        self.leaving
+            .push((root_id, after_ms(hands.now, DRAIN_MS_MAX)));
+        if self.root_ids.is_empty() {
             self.flush(hands);
-            if self.sealed.is_empty() {
-                self.root_ids.clear();
-                return true;
-            }
-            let until = after_ms(hands.now, DRAIN_MS_MAX);
-            self.drain_until = Some(until);
+        }
+        if self.holds_back(root_id) {
             return false;
         }
-        self.leave(root_id);
+        self.leaving.retain(|(id, _)| *id != root_id);
         true
     }
 
-    /// The root is gone, whether or not it was done. Its calls died with it.
-    pub(crate) fn on_root_gone(&mut self, root_id: u32, counters: &mut Counters) {
-        self.leave(root_id);
-        if self.root_ids.is_empty() {
-            self.drop_all(counters);
-        }
+    fn holds_back(&self, root_id: u32) -> bool {
+        self.sealed.iter().any(|sealed| match sealed.state {
+            State::UnderWay { root_id: its, .. } => its == root_id,
+            State::Waiting { .. } => self.root_ids.is_empty(),
+        })
     }
 
-    /// What the root had under way is sent anew by its successor: better twice than never, and the
-    /// collector may not have seen it at all.
-    fn leave(&mut self, root_id: u32) {
-        self.root_ids.retain(|id| *id != root_id);
-        for sealed in &mut self.sealed {
-            if matches!(sealed.state, State::UnderWay { root_id: its, .. } if its == root_id) {
-                sealed.state = State::Waiting {
-                    until: Timestamp::default(),
-                };
+    /// Lets go of the roots that need not stay, or may not stay longer.
+    fn release_leaving(&mut self, hands: &mut Hands<'_, impl Host>) {
+        while let Some((root_id, _)) = self
+            .leaving
+            .iter()
+            .copied()
+            .find(|(root_id, until)| hands.now >= *until || !self.holds_back(*root_id))
+        {
+            self.leaving.retain(|(id, _)| *id != root_id);
+            for sealed in &mut self.sealed {
+                // Its calls die with it. Better twice than never: somebody else sends them again.
+                if matches!(sealed.state, State::UnderWay { root_id: its, .. } if its == root_id) {
+                    sealed.state = State::Waiting { until: hands.now };
+                }
             }
-        }
-    }
-
-    fn finish_drain(&mut self, hands: &mut Hands<'_, impl Host>) {
-        if self.drain_until.is_none() || !self.sealed.is_empty() {
-            return;
-        }
-        self.drain_until = None;
-        if let Some(root_id) = self.exporter() {
-            self.root_ids.clear();
+            if self.is_unused() {
+                self.drop_all(hands.counters);
+            }
             // Both fail only for a context that is gone already, and then nothing waits.
             let _gone = hands.host.set_effective_context(root_id);
             let _gone = hands.host.done();
+            let _gone = hands.host.set_effective_context(hands.context_id);
         }
     }
 

@@ -39,15 +39,24 @@ pub mod metrics;
 #[cfg(target_arch = "wasm32")]
 mod abi;
 mod export;
+mod facts;
+mod glob;
 mod outcome;
+mod propagation;
 mod property;
 mod random;
 mod request;
 mod resource;
 mod response_flags;
+mod route;
 mod sampling;
+mod semconv;
+mod span;
 mod url;
 mod vm;
 
+pub use glob::Glob;
 pub use host::{Host, Status};
+pub use route::{RouteName, Template};
+pub use sampling::Rule;
 pub use vm::Vm;

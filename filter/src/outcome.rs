@@ -1,11 +1,10 @@
-//! How a request went: what can be read once it is over, and what that makes of the span.
-
-use spanloom_wire::otlp::AttributesWriter;
+//! How a request went, and whether that is an error.
 
 use crate::config::Direction;
+use crate::facts::{Fact, Facts};
 use crate::host::{Host, MapKind};
 use crate::response_flags::ResponseFlags;
-use crate::{header_block, property, url};
+use crate::{header_block, property};
 
 /// The end of a request.
 #[derive(Debug, Default)]
@@ -18,10 +17,10 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Reads what every recorded request is judged by. Only in `on_log`.
-    pub(crate) fn read(host: &mut impl Host, is_grpc: bool) -> Self {
-        let status = property::number(host, property::RESPONSE_CODE).filter(|code| *code > 0);
-        let flags = property::number(host, property::RESPONSE_FLAGS).unwrap_or_default();
+    /// Judges by these facts. Only in `on_log`.
+    pub(crate) fn read(host: &mut impl Host, facts: &Facts<'_>, is_grpc: bool) -> Self {
+        let status = facts.number(Fact::ResponseCode).filter(|code| *code > 0);
+        let flags = facts.number(Fact::ResponseFlags).unwrap_or_default();
         let grpc_status = if is_grpc {
             read_grpc_status(host)
         } else {
@@ -57,66 +56,6 @@ impl Outcome {
             Some(_) => None,
             None if self.flags.is_cancelled() => None,
             None => self.flags.error_type().map(str::to_owned),
-        }
-    }
-
-    /// Appends the attributes of the end.
-    pub(crate) fn write(
-        &self,
-        host: &mut impl Host,
-        attributes: &mut AttributesWriter<'_>,
-        direction: Direction,
-    ) {
-        if let Some(status) = self.status {
-            attributes.attribute("http.response.status_code", status);
-        }
-        if let Some(grpc_status) = self.grpc_status {
-            attributes.attribute("rpc.response.status_code", grpc_status_name(grpc_status));
-        }
-        if self.flags != ResponseFlags::default() {
-            let names = self.flags.names();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            attributes.attribute("envoy.response_flags", &*names);
-        }
-        if let Some(protocol) = property::bytes(host, property::REQUEST_PROTOCOL) {
-            attributes.attribute("network.protocol.name", "http");
-            let version = protocol.strip_prefix(b"HTTP/").unwrap_or(&protocol);
-            attributes.attribute_lossy("network.protocol.version", version);
-        }
-        let sizes = [
-            ("http.request.body.size", property::REQUEST_SIZE),
-            ("http.response.body.size", property::RESPONSE_SIZE),
-        ];
-        for (key, path) in sizes {
-            if let Some(size) = property::number(host, path) {
-                attributes.attribute(key, size);
-            }
-        }
-        let texts = [
-            (
-                "envoy.response_code_details",
-                property::RESPONSE_CODE_DETAILS,
-            ),
-            ("envoy.upstream_cluster", property::CLUSTER_NAME),
-        ];
-        for (key, path) in texts {
-            if let Some(value) = property::bytes(host, path) {
-                attributes.attribute_lossy(key, &value);
-            }
-        }
-        if let Some(n) = property::number(host, property::ATTEMPT_COUNT).filter(|n| *n > 1) {
-            attributes.attribute("http.request.resend_count", n.saturating_sub(1));
-        }
-        let peer = match direction {
-            Direction::Inbound => property::SOURCE_ADDRESS,
-            Direction::Outbound => property::UPSTREAM_ADDRESS,
-        };
-        if let Some(peer) = property::text(host, peer) {
-            let (address, port) = url::split_host_port(&peer);
-            attributes.attribute("network.peer.address", address);
-            if let Some(port) = port {
-                attributes.attribute("network.peer.port", i64::from(port));
-            }
         }
     }
 }

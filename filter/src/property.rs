@@ -5,23 +5,14 @@
 use crate::host::Host;
 
 pub(crate) const LISTENER_DIRECTION: &[u8] = b"xds\0listener_direction";
+pub(crate) const DESTINATION_PORT: &[u8] = b"destination\0port";
+pub(crate) const REQUEST_TIME: &[u8] = b"request\0time";
+pub(crate) const RESPONSE_CODE: &[u8] = b"response\0code";
+pub(crate) const GRPC_STATUS: &[u8] = b"response\0grpc_status";
+pub(crate) const NODE_REGION: &[u8] = b"xds\0node\0locality\0region";
 pub(crate) const NODE_ID: &[u8] = b"xds\0node\0id";
 pub(crate) const NODE_CLUSTER: &[u8] = b"xds\0node\0cluster";
 pub(crate) const NODE_ZONE: &[u8] = b"xds\0node\0locality\0zone";
-pub(crate) const ROUTE_NAME: &[u8] = b"xds\0route_name";
-pub(crate) const CLUSTER_NAME: &[u8] = b"xds\0cluster_name";
-pub(crate) const REQUEST_TIME: &[u8] = b"request\0time";
-pub(crate) const REQUEST_DURATION: &[u8] = b"request\0duration";
-pub(crate) const REQUEST_PROTOCOL: &[u8] = b"request\0protocol";
-pub(crate) const REQUEST_SIZE: &[u8] = b"request\0size";
-pub(crate) const RESPONSE_SIZE: &[u8] = b"response\0size";
-pub(crate) const RESPONSE_CODE: &[u8] = b"response\0code";
-pub(crate) const RESPONSE_CODE_DETAILS: &[u8] = b"response\0code_details";
-pub(crate) const RESPONSE_FLAGS: &[u8] = b"response\0flags";
-pub(crate) const GRPC_STATUS: &[u8] = b"response\0grpc_status";
-pub(crate) const SOURCE_ADDRESS: &[u8] = b"source\0address";
-pub(crate) const UPSTREAM_ADDRESS: &[u8] = b"upstream\0address";
-pub(crate) const ATTEMPT_COUNT: &[u8] = b"upstream\0request_attempt_count";
 
 /// A property as bytes; `None` where it is absent, empty or has no byte form.
 pub(crate) fn bytes(host: &mut impl Host, path: &[u8]) -> Option<Vec<u8>> {

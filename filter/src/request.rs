@@ -1,15 +1,12 @@
-//! The request's headers, read in one pass, and the attributes that they give a span.
+//! The request's headers, read in one pass.
 //!
 //! One host call brings all headers: that costs less than three calls for one header each.
 
 use std::borrow::Cow;
 
-use spanloom_wire::context::{Extracted, Restart, extract};
-use spanloom_wire::otlp::AttributesWriter;
-
-use crate::config::{Direction, Settings};
 use crate::header_block::Headers;
 use crate::url;
+use spanloom_wire::context::{Extracted, Restart, extract};
 
 /// What the filter looks at. Values are as the caller sent them: any bytes.
 #[derive(Debug, Default)]
@@ -20,9 +17,9 @@ pub(crate) struct Request<'a> {
     pub(crate) target: &'a [u8],
     pub(crate) authority: &'a [u8],
     pub(crate) user_agent: &'a [u8],
-    content_type: &'a [u8],
-    forwarded_for: &'a [u8],
-    request_id: &'a [u8],
+    pub(crate) content_type: &'a [u8],
+    pub(crate) forwarded_for: &'a [u8],
+    pub(crate) request_id: &'a [u8],
     n_traceparent: usize,
     n_tracestate: usize,
     traceparent: &'a [u8],
@@ -71,9 +68,9 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether a `tracestate` came, good or not.
-    pub(crate) const fn has_tracestate(&self) -> bool {
-        self.n_tracestate > 0
+    /// Whether there is no request line: then there was nothing that the proxy could read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.method.is_empty() && self.target.is_empty()
     }
 
     /// Whether the request is a gRPC call.
@@ -98,70 +95,26 @@ impl<'a> Request<'a> {
         Cow::Borrowed(known_method(self.method).unwrap_or("HTTP"))
     }
 
-    /// Appends the attributes that the headers give.
-    pub(crate) fn write(
-        &self,
-        attributes: &mut AttributesWriter<'_>,
-        settings: &Settings,
-        direction: Direction,
-    ) {
-        let text = |value| text(value, settings.attribute_bytes_max);
-        match known_method(self.method) {
-            Some(method) => attributes.attribute("http.request.method", method),
-            None => {
-                attributes.attribute("http.request.method", "_OTHER");
-                attributes.attribute("http.request.method_original", &*text(self.method));
-            }
+    /// All values of a header, joined with commas if there are several.
+    pub(crate) fn joined(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        let mut values = self.all(name.as_bytes());
+        let first = values.next()?;
+        let Some(second) = values.next() else {
+            return Some(Cow::Borrowed(first));
+        };
+        let mut joined = first.to_vec();
+        for value in std::iter::once(second).chain(values) {
+            joined.push(b',');
+            joined.extend_from_slice(value);
         }
-        let (scheme, target, authority) =
-            (text(self.scheme), text(self.target), text(self.authority));
-        let (path, query) = url::split_target(&target);
-        let query = query.map(|query| url::redact_query(query, &[]));
-        match direction {
-            Direction::Inbound => {
-                attributes.attribute("url.scheme", &*scheme);
-                attributes.attribute("url.path", path);
-                if let Some(query) = query.as_deref().filter(|query| !query.is_empty()) {
-                    attributes.attribute("url.query", query);
-                }
-                if !self.user_agent.is_empty() {
-                    attributes.attribute("user_agent.original", &*text(self.user_agent));
-                }
-                let client = self.forwarded_for.split(|byte| *byte == b',').next();
-                if let Some(client) = client.map(<[u8]>::trim_ascii).filter(|c| !c.is_empty()) {
-                    attributes.attribute("client.address", &*text(client));
-                }
-            }
-            Direction::Outbound => {
-                let authority = url::redact_authority(&authority);
-                let mut full = format!("{scheme}://{authority}{path}");
-                if let Some(query) = query.as_deref() {
-                    full.push('?');
-                    full.push_str(query);
-                }
-                attributes.attribute("url.full", &*full);
-            }
-        }
-        let (host, port) = url::split_host_port(url::without_userinfo(&authority));
-        if !host.is_empty() {
-            attributes.attribute("server.address", host);
-            if let Some(port) = port.or_else(|| url::default_port(&scheme)) {
-                attributes.attribute("server.port", i64::from(port));
-            }
-        }
-        if !self.request_id.is_empty() {
-            attributes.attribute("envoy.request_id", &*text(self.request_id));
-        }
-        if self.is_grpc() {
-            attributes.attribute("rpc.system.name", "grpc");
-            attributes.attribute("rpc.method", path.trim_start_matches('/'));
-        }
+        Some(Cow::Owned(joined))
     }
 
-    fn all(&self, wanted: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
+    /// All values of a header.
+    pub(crate) fn all<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         let headers = self.headers.clone().into_iter().flatten();
         headers
-            .filter(move |header| header.0 == wanted)
+            .filter(move |header| header.0 == name)
             .map(|header| header.1)
     }
 }
@@ -181,7 +134,7 @@ pub(crate) fn text(value: &[u8], bytes_max: usize) -> Cow<'_, str> {
 }
 
 /// The methods that the conventions know: RFC 9110, RFC 5789 (PATCH), and QUERY.
-fn known_method(method: &[u8]) -> Option<&'static str> {
+pub(crate) fn known_method(method: &[u8]) -> Option<&'static str> {
     Some(match method {
         b"GET" => "GET",
         b"POST" => "POST",

@@ -1,0 +1,142 @@
+//! OpenTelemetry's semantic conventions 1.44: HTTP (stable), RPC (release candidate), and the
+//! filter's own `envoy.*` for what they have no words for.
+
+use spanloom_wire::otlp::AttributesWriter;
+
+use crate::config::{Direction, Settings};
+use crate::facts::{Fact, Facts};
+use crate::outcome::{Outcome, grpc_status_name};
+use crate::request::{Request, known_method, text};
+use crate::response_flags::ResponseFlags;
+use crate::url;
+
+pub(crate) fn request(
+    attributes: &mut AttributesWriter<'_>,
+    settings: &Settings,
+    direction: Direction,
+    request: &Request<'_>,
+) {
+    let text = |value| text(value, settings.attributes.bytes_max);
+    if request.is_empty() {
+        // The proxy refused it while it could not even read its headers.
+        return;
+    }
+    match known_method(request.method) {
+        Some(method) => attributes.attribute("http.request.method", method),
+        None => {
+            attributes.attribute("http.request.method", "_OTHER");
+            attributes.attribute("http.request.method_original", &*text(request.method));
+        }
+    }
+    let (scheme, target, authority) = (
+        text(request.scheme),
+        text(request.target),
+        text(request.authority),
+    );
+    let (path, query) = url::split_target(&target);
+    let redacted = &settings.attributes.redacted_parameters;
+    let query = query.map(|query| url::redact_query(query, redacted));
+    match direction {
+        Direction::Inbound => {
+            attributes.attribute("url.scheme", &*scheme);
+            attributes.attribute("url.path", path);
+            if let Some(query) = query.as_deref().filter(|query| !query.is_empty()) {
+                attributes.attribute("url.query", query);
+            }
+            if !request.user_agent.is_empty() {
+                attributes.attribute("user_agent.original", &*text(request.user_agent));
+            }
+            let client = request.forwarded_for.split(|byte| *byte == b',').next();
+            if let Some(client) = client.map(<[u8]>::trim_ascii).filter(|c| !c.is_empty()) {
+                attributes.attribute("client.address", &*text(client));
+            }
+        }
+        Direction::Outbound => {
+            let authority = url::redact_authority(&authority);
+            let parts = [&*scheme, "://", &*authority, path];
+            let mut full = parts.concat();
+            if let Some(query) = query.as_deref() {
+                full.push('?');
+                full.push_str(query);
+            }
+            attributes.attribute("url.full", &*full);
+        }
+    }
+    let (host, port) = url::split_host_port(url::without_userinfo(&authority));
+    if !host.is_empty() {
+        attributes.attribute("server.address", host);
+        if let Some(port) = port.or_else(|| url::default_port(&scheme)) {
+            attributes.attribute("server.port", i64::from(port));
+        }
+    }
+    if !request.request_id.is_empty() {
+        attributes.attribute("envoy.request_id", &*text(request.request_id));
+    }
+    if request.is_grpc() {
+        attributes.attribute("rpc.system.name", "grpc");
+        attributes.attribute("rpc.method", path.trim_start_matches('/'));
+    }
+}
+
+pub(crate) fn response(
+    attributes: &mut AttributesWriter<'_>,
+    direction: Direction,
+    facts: &Facts<'_>,
+    outcome: &Outcome,
+) {
+    if let Some(status) = outcome.status {
+        attributes.attribute("http.response.status_code", status);
+    }
+    if let Some(grpc_status) = outcome.grpc_status {
+        attributes.attribute("rpc.response.status_code", grpc_status_name(grpc_status));
+    }
+    if let Some(error_type) = outcome.error_type(direction) {
+        attributes.attribute("error.type", &*error_type);
+    }
+    if outcome.flags != ResponseFlags::default() {
+        let names = outcome.flags.names();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        attributes.attribute("envoy.response_flags", &*names);
+    }
+    if let Some(protocol) = facts.bytes(Fact::RequestProtocol) {
+        attributes.attribute("network.protocol.name", "http");
+        attributes.attribute_lossy("network.protocol.version", version(protocol));
+    }
+    let sizes = [
+        ("http.request.body.size", Fact::RequestSize),
+        ("http.response.body.size", Fact::ResponseSize),
+    ];
+    for (key, fact) in sizes {
+        if let Some(size) = facts.number(fact) {
+            attributes.attribute(key, size);
+        }
+    }
+    let texts = [
+        ("envoy.response_code_details", Fact::ResponseCodeDetails),
+        ("envoy.upstream_cluster", Fact::ClusterName),
+    ];
+    for (key, fact) in texts {
+        if let Some(value) = facts.bytes(fact) {
+            attributes.attribute_lossy(key, value);
+        }
+    }
+    if let Some(n) = facts.number(Fact::AttemptCount).filter(|n| *n > 1) {
+        attributes.attribute("http.request.resend_count", n.saturating_sub(1));
+    }
+    let peer = match direction {
+        Direction::Inbound => Fact::SourceAddress,
+        Direction::Outbound => Fact::UpstreamAddress,
+    };
+    if let Some(peer) = facts.bytes(peer).map(String::from_utf8_lossy) {
+        let (address, port) = url::split_host_port(&peer);
+        attributes.attribute("network.peer.address", address);
+        if let Some(port) = port {
+            attributes.attribute("network.peer.port", i64::from(port));
+        }
+    }
+}
+
+/// The version of HTTP as the conventions write it: `1.1`, `2`, `3`.
+fn version(protocol: &[u8]) -> &[u8] {
+    protocol.strip_prefix(b"HTTP/").unwrap_or(protocol)
+}

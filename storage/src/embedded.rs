@@ -25,14 +25,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use spanloom_wire::TraceId;
 use spanloom_wire::otlp::SpanKind;
-use spanloom_wire::{Timestamp, TraceId};
 use tokio::sync::{Semaphore, oneshot};
 
 use self::format::PAYLOAD_BYTES_MAX;
 use self::search::Segments;
-use self::segment::{Recovered, Segment};
-use self::writer::{Age, Limits, WriteRequest, Writer};
+use self::segment::Segment;
+use self::writer::{WriteRequest, Writer};
 use crate::{
     Clock, Operation, StorageError, TimeRange, Trace, TraceQuery, TraceReader, TraceWriter,
 };
@@ -55,8 +55,8 @@ pub struct EmbeddedStoreConfig {
     pub retention: Duration,
     /// How large all segments together may grow; beyond, the oldest are deleted.
     pub bytes_max: u64,
-    /// How large one segment may grow, at most an eighth of `bytes_max`. Segments are deleted
-    /// whole.
+    /// How large one segment may grow; taken as an eighth of `bytes_max` where it is larger, and as
+    /// a 512th where it is smaller. Segments are deleted whole.
     pub segment_bytes_max: u64,
     /// What time it is, for the retention.
     pub clock: Clock,
@@ -111,42 +111,22 @@ impl EmbeddedStore {
     /// The directory cannot be made, read or written, or is in use by another process, or holds
     /// segments of another version of the format.
     pub fn open(config: EmbeddedStoreConfig) -> Result<Self, StorageError> {
-        let directory = config.directory;
+        let directory = config.directory.clone();
         fs::create_dir_all(&directory)
             .map_err(|error| StorageError::io("create the directory", &directory, error))?;
         let lock = lock(&directory)?;
-        let recovered = recover(&directory)?;
-
-        let youngest_grows = recovered.last().is_some_and(|last| last.header_is_valid);
-        let next_number = recovered.last().map_or(1, |last| last.segment.number() + 1);
-        let mut ages = Vec::with_capacity(recovered.len());
-        let mut segments = Vec::with_capacity(recovered.len());
-        for Recovered {
-            segment, received, ..
-        } in recovered
-        {
-            // Without a record there is nothing to keep: that is as old as can be.
-            let never = Timestamp::default();
-            let (first, last) = received.unwrap_or((never, never));
-            ages.push(Age { first, last });
-            segments.push(Arc::new(segment));
+        let files = segment_files(&directory)?;
+        let next_number = files.last().map_or(1, |(number, _)| number + 1);
+        let mut youngest_grows = false;
+        let mut segments = Segments::with_capacity(files.len());
+        for (number, path) in files {
+            let is_youngest = number + 1 == next_number;
+            let recovered = Segment::open(path, number, is_youngest)?;
+            youngest_grows = recovered.header_is_valid;
+            segments.push(Arc::new(recovered.segment));
         }
         let segments = Arc::new(RwLock::new(segments));
-        let bytes_max = config.bytes_max;
-        let writer = Writer {
-            directory: directory.clone(),
-            limits: Limits {
-                retention: config.retention,
-                bytes_max,
-                segment_bytes_max: config.segment_bytes_max.min(bytes_max / 8),
-            },
-            clock: config.clock,
-            segments: Arc::clone(&segments),
-            ages,
-            youngest_grows,
-            uncut: false,
-            next_number,
-        };
+        let writer = Writer::new(config, Arc::clone(&segments), next_number, youngest_grows);
         let (requests, receiver) = sync_channel(QUEUE_UNITS);
         let thread = std::thread::Builder::new()
             .name("spanloom-storage".to_owned())
@@ -233,32 +213,29 @@ fn lock(directory: &Path) -> Result<File, StorageError> {
     }
 }
 
-/// The segments of a directory, the oldest first.
-fn recover(directory: &Path) -> Result<Vec<Recovered>, StorageError> {
+/// The segments of a directory by number, without those that were only half made.
+fn segment_files(directory: &Path) -> Result<Vec<(u64, PathBuf)>, StorageError> {
     let read = |error| StorageError::io("read the directory", directory, error);
-    let mut numbers = Vec::new();
+    let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(read)? {
         let path = entry.map_err(read)?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        if name.ends_with(".segment.tmp") {
-            let removed = fs::remove_file(&path);
-            removed.map_err(|error| StorageError::io("delete", &path, error))?;
-        } else if let Some(number) = name.strip_suffix(".segment")
-            && number.len() == 16
-            && let Ok(number) = number.parse::<u64>()
-        {
-            numbers.push((number, path));
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some((number, extension)) = name.and_then(|name| name.split_once('.')) else {
+            continue;
+        };
+        let Ok(number) = number.parse::<u64>() else {
+            continue;
+        };
+        match extension {
+            "segment" => files.push((number, path)),
+            "segment.tmp" => {
+                fs::remove_file(&path).map_err(|error| StorageError::io("delete", &path, error))?;
+            }
+            _ => {}
         }
     }
-    numbers.sort_unstable();
-    let n_segments = numbers.len();
-    let segments = numbers.into_iter().enumerate();
-    segments
-        .map(|(i, (number, path))| Segment::open(path, number, i + 1 == n_segments))
-        .collect()
+    files.sort_unstable();
+    Ok(files)
 }
 
 #[async_trait]

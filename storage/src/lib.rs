@@ -2,6 +2,36 @@
 //!
 //! Spans come in and go out as OTLP bytes (see [`spanloom_wire::otlp`]); what a store makes of them
 //! in between is its own affair. This crate knows no HTTP and no configuration format.
+//!
+//! [`EmbeddedStore`] keeps traces in a directory and survives crashes, [`MemoryStore`] keeps them as
+//! long as the process lives. Both answer alike: one suite of tests asks both.
+//!
+//! ```
+//! use spanloom_storage::{MemoryStore, TimeRange, TraceReader, TraceWriter};
+//! use spanloom_wire::otlp::{TracesView, TracesWriter};
+//! use spanloom_wire::{SpanId, TraceId};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let id = TraceId::from_bytes([1; 16]).unwrap();
+//! let mut request = Vec::new();
+//! TracesWriter::new(&mut request).resource_spans(|resource_spans| {
+//!     resource_spans.resource(|resource| resource.attribute("service.name", "cart"));
+//!     resource_spans.scope_spans(|scope_spans| {
+//!         scope_spans.span(|span| {
+//!             span.trace_id(id);
+//!             span.span_id(SpanId::from_bytes([2; 8]).unwrap());
+//!             span.name("GET /cart/{id}");
+//!         });
+//!     });
+//! });
+//!
+//! let store = MemoryStore::new(1000);
+//! store.write(request.into()).await.unwrap();
+//! assert_eq!(store.services().await.unwrap(), ["cart"]);
+//! let trace = store.trace(id, TimeRange::ALL).await.unwrap().unwrap();
+//! assert_eq!(TracesView::new(&trace.traces_data).spans().count(), 1);
+//! # });
+//! ```
 
 mod clock;
 mod embedded;

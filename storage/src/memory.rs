@@ -10,7 +10,7 @@ use spanloom_wire::TraceId;
 use spanloom_wire::otlp::{SpanKind, TracesView};
 
 use crate::matching::{Rank, SpanMatcher};
-use crate::regroup::{TraceBuilder, each_span};
+use crate::regroup::{TraceBuilder, span_groups};
 use crate::{Operation, StorageError, TimeRange, Trace, TraceQuery, TraceReader, TraceWriter};
 
 /// Keeps a bounded number of traces in memory and forgets the oldest (by arrival of its first span)
@@ -118,13 +118,15 @@ impl TraceWriter for MemoryStore {
     async fn write(&self, request: Bytes) -> Result<(), StorageError> {
         let mut traces: HashMap<TraceId, TraceBuilder> = HashMap::new();
         let mut order = Vec::new();
-        each_span(&request, |id, resource_spans, scope_spans, span| {
-            let spans = traces.entry(id).or_insert_with(|| {
-                order.push(id);
-                TraceBuilder::default()
-            });
-            spans.add(resource_spans, scope_spans, &span);
-        });
+        for group in span_groups(&request) {
+            for (id, span) in group.spans() {
+                let trace = traces.entry(id).or_insert_with(|| {
+                    order.push(id);
+                    TraceBuilder::default()
+                });
+                trace.add(&group, &span);
+            }
+        }
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         for id in order {
             kept.add(id, &traces[&id]);

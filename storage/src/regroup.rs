@@ -9,27 +9,51 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use spanloom_wire::TraceId;
-use spanloom_wire::otlp::{ResourceSpans, ScopeSpans, Span, TracesView, TracesWriter, put_varint};
+use spanloom_wire::otlp::{
+    Resource, Scope, ScopeSpans, Span, TracesView, TracesWriter, put_varint,
+};
 
 use crate::Trace;
 
 /// The tag of `ScopeSpans.spans`: field 2, a length follows.
 const SPANS_TAG: u8 = 2 << 3 | 2;
 
-/// Calls `each` for every span that belongs to a trace, with its place in the request. All spans of
-/// a validated request do; the order is the wire's, and stores count on it.
-pub(crate) fn each_span<'a>(
-    request: &'a [u8],
-    mut each: impl FnMut(TraceId, ResourceSpans<'a>, ScopeSpans<'a>, Span<'a>),
-) {
-    for resource_spans in TracesView::new(request).resource_spans() {
-        for scope_spans in resource_spans.scope_spans() {
-            for span in scope_spans.spans() {
-                if let Some(trace_id) = span.trace_id {
-                    each(trace_id, resource_spans, scope_spans, span);
-                }
-            }
-        }
+/// The spans of one `ScopeSpans`, with all that they share. What they share is looked up once for
+/// all of them: it may stand behind thousands of spans.
+pub(crate) struct SpanGroup<'a> {
+    pub(crate) resource: Resource<'a>,
+    resource_schema_url: &'a str,
+    scope: Scope<'a>,
+    scope_schema_url: &'a str,
+    scope_spans: ScopeSpans<'a>,
+}
+
+/// The spans of a request, group by group, in wire order.
+pub(crate) fn span_groups(request: &[u8]) -> impl Iterator<Item = SpanGroup<'_>> {
+    TracesView::new(request)
+        .resource_spans()
+        .flat_map(|resource_spans| {
+            let resource = resource_spans.resource();
+            let resource_schema_url = resource_spans.schema_url();
+            resource_spans
+                .scope_spans()
+                .map(move |scope_spans| SpanGroup {
+                    resource,
+                    resource_schema_url,
+                    scope: scope_spans.scope(),
+                    scope_schema_url: scope_spans.schema_url(),
+                    scope_spans,
+                })
+        })
+}
+
+impl<'a> SpanGroup<'a> {
+    /// Every span that belongs to a trace, in wire order, on which stores count. All spans of a
+    /// validated request do.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (TraceId, Span<'a>)> + use<'a> {
+        self.scope_spans
+            .spans()
+            .filter_map(|span| Some((span.trace_id?, span)))
     }
 }
 
@@ -37,8 +61,8 @@ pub(crate) fn each_span<'a>(
 #[derive(Default)]
 pub(crate) struct TraceBuilder {
     resources: Vec<ResourceGroup>,
-    /// Where the group with this resource and scope is, by [`group_key`].
-    groups: HashMap<Box<[u8]>, (usize, usize)>,
+    /// Where spans with this resource and scope go, by a key of both.
+    places: HashMap<Box<[u8]>, (usize, usize)>,
     key: Vec<u8>,
 }
 
@@ -56,67 +80,57 @@ struct ScopeGroup {
 }
 
 impl TraceBuilder {
-    /// Adds a span with what it stands in.
-    pub(crate) fn add(
-        &mut self,
-        resource_spans: ResourceSpans<'_>,
-        scope_spans: ScopeSpans<'_>,
-        span: &Span<'_>,
-    ) {
-        let (resource, scope) = self.group(resource_spans, scope_spans);
+    /// Adds a span of this group.
+    pub(crate) fn add(&mut self, group: &SpanGroup<'_>, span: &Span<'_>) {
+        let (resource, scope) = self.place(group);
         let spans = &mut self.resources[resource].scopes[scope].spans;
         spans.push(SPANS_TAG);
         put_varint(spans, span.as_bytes().len() as u64);
         spans.extend_from_slice(span.as_bytes());
     }
 
-    fn group(
-        &mut self,
-        resource_spans: ResourceSpans<'_>,
-        scope_spans: ScopeSpans<'_>,
-    ) -> (usize, usize) {
-        let resource = resource_spans.resource().as_bytes();
-        let scope = scope_spans.scope().as_bytes();
-        let resource_schema = resource_spans.schema_url();
-        let scope_schema = scope_spans.schema_url();
+    /// Which of our resources, and which of its scopes, the spans of this group go to.
+    fn place(&mut self, group: &SpanGroup<'_>) -> (usize, usize) {
+        let resource = group.resource.as_bytes();
+        let scope = group.scope.as_bytes();
         // The key is the four parts one after the other, each behind its length.
         self.key.clear();
-        for part in [resource_schema.as_bytes(), resource] {
+        for part in [group.resource_schema_url.as_bytes(), resource] {
             put_varint(&mut self.key, part.len() as u64);
             self.key.extend_from_slice(part);
         }
         let resource_key_end = self.key.len();
-        for part in [scope_schema.as_bytes(), scope] {
+        for part in [group.scope_schema_url.as_bytes(), scope] {
             put_varint(&mut self.key, part.len() as u64);
             self.key.extend_from_slice(part);
         }
-        if let Some(&group) = self.groups.get(self.key.as_slice()) {
-            return group;
+        if let Some(&place) = self.places.get(self.key.as_slice()) {
+            return place;
         }
         // A resource is under its half of the key, with a scope that does not exist.
-        let resource_at = match self.groups.get(&self.key[..resource_key_end]) {
+        let resource_at = match self.places.get(&self.key[..resource_key_end]) {
             Some(&(at, _)) => at,
             None => {
                 let at = self.resources.len();
                 self.resources.push(ResourceGroup {
                     resource: resource.into(),
-                    schema_url: resource_schema.into(),
+                    schema_url: group.resource_schema_url.into(),
                     scopes: Vec::new(),
                 });
-                self.groups
+                self.places
                     .insert(self.key[..resource_key_end].into(), (at, usize::MAX));
                 at
             }
         };
         let scopes = &mut self.resources[resource_at].scopes;
-        let group = (resource_at, scopes.len());
+        let place = (resource_at, scopes.len());
         scopes.push(ScopeGroup {
             scope: scope.into(),
-            schema_url: scope_schema.into(),
+            schema_url: group.scope_schema_url.into(),
             spans: Vec::new(),
         });
-        self.groups.insert(self.key.as_slice().into(), group);
-        group
+        self.places.insert(self.key.as_slice().into(), place);
+        place
     }
 
     /// The trace; `None` without a single span.

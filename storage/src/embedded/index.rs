@@ -11,7 +11,7 @@ use spanloom_wire::otlp::{SpanKind, StatusCode};
 use spanloom_wire::{Timestamp, TraceId};
 
 use crate::matching::{FieldConditions, Rank, duration_nanos};
-use crate::regroup::each_span;
+use crate::regroup::span_groups;
 use crate::{Operation, TimeRange};
 
 /// Marks the end of a chain, and a service that is not there.
@@ -29,6 +29,8 @@ pub(super) struct SegmentIndex {
     names: Names,
     /// From the earliest to the latest start of a span; `None` without a span.
     starts: Option<TimeRange>,
+    /// From when the first record was received to when the last was; `None` without a record.
+    received: Option<TimeRange>,
 }
 
 struct Record {
@@ -83,38 +85,28 @@ impl Names {
 
 impl SegmentIndex {
     /// Adds the record at this offset of the file, with the spans of its payload.
-    pub(super) fn add_record(&mut self, offset: u64, payload: &[u8]) {
+    pub(super) fn add_record(&mut self, offset: u64, received: Timestamp, payload: &[u8]) {
+        widen(&mut self.received, received);
         self.records.push(Record {
             offset,
             first_span: self.spans.len() as u32,
         });
-        // Spans of one resource come together: its service is looked up once.
-        let mut resource: Option<(*const u8, u32)> = None;
-        each_span(payload, |trace_id, resource_spans, _, span| {
-            let place = resource_spans.as_bytes().as_ptr();
-            let service = match resource {
-                Some((same, service)) if same == place => service,
-                _ => {
-                    let name = resource_spans.resource().service_name();
-                    let service = name.map_or(NONE, |name| self.names.number(name));
-                    resource = Some((place, service));
-                    service
-                }
-            };
-            let operation = self.names.number(span.name);
-            let series = self.series(Series {
-                service,
-                operation,
-                kind: span.kind,
-                status: span.status_code,
-            });
-            self.add_span(
-                trace_id,
-                series,
-                span.start,
-                duration_nanos(span.start, span.end),
-            );
-        });
+        for group in span_groups(payload) {
+            let service = group.resource.service_name();
+            let service = service.map_or(NONE, |name| self.names.number(name));
+            for (trace_id, span) in group.spans() {
+                let operation = self.names.number(span.name);
+                let (kind, status) = (span.kind, span.status_code);
+                let series = self.series(Series {
+                    service,
+                    operation,
+                    kind,
+                    status,
+                });
+                let duration_nanos = duration_nanos(span.start, span.end);
+                self.add_span(trace_id, series, span.start, duration_nanos);
+            }
+        }
     }
 
     fn series(&mut self, series: Series) -> u32 {
@@ -144,9 +136,7 @@ impl SegmentIndex {
             record,
             previous,
         });
-        let starts = self.starts.get_or_insert(TimeRange { start, end: start });
-        starts.start = starts.start.min(start);
-        starts.end = starts.end.max(start);
+        widen(&mut self.starts, start);
     }
 
     /// Gives back the memory that was kept for more: the segment is sealed.
@@ -157,6 +147,11 @@ impl SegmentIndex {
         self.trace_by_id.shrink_to_fit();
         self.series.shrink_to_fit();
         self.series_by_key.shrink_to_fit();
+    }
+
+    /// From when the first record was received to when the last was; `None` without a record.
+    pub(super) fn received(&self) -> Option<TimeRange> {
+        self.received
     }
 
     /// The service names, in no order.
@@ -280,4 +275,14 @@ impl SegmentIndex {
     fn last_span(&self, trace: u32) -> u32 {
         self.traces[trace as usize].last_span
     }
+}
+
+/// Makes the range reach to `time`.
+fn widen(range: &mut Option<TimeRange>, time: Timestamp) {
+    let range = range.get_or_insert(TimeRange {
+        start: time,
+        end: time,
+    });
+    range.start = range.start.min(time);
+    range.end = range.end.max(time);
 }

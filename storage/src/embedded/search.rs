@@ -8,14 +8,14 @@ use spanloom_wire::otlp::{SpanKind, TracesView};
 
 use super::segment::Segment;
 use crate::matching::{Rank, SpanMatcher};
-use crate::regroup::{TraceBuilder, each_span};
+use crate::regroup::{TraceBuilder, span_groups};
 use crate::{Operation, StorageError, Trace, TraceQuery};
 
 /// An answer with more bytes than this is refused, since it is put together in memory.
 const ANSWER_BYTES_MAX: usize = 512 << 20;
 
-/// For how many records a search remembers which of their spans match.
-const VERDICTS_MAX: usize = 4096;
+/// For how many records a search remembers which of their spans match: some 60 bytes each.
+const VERDICTS_MAX: usize = 1 << 18;
 
 /// The segments as they were when a question came, the oldest first.
 pub(super) type Segments = Vec<Arc<Segment>>;
@@ -69,12 +69,14 @@ pub(super) fn traces(segments: &Segments, ids: &[TraceId]) -> Result<Vec<Trace>,
             let Some(payload) = segment.read_record(offset)? else {
                 continue;
             };
-            each_span(&payload, |id, resource_spans, scope_spans, span| {
-                if let Some(trace) = traces.get_mut(&id) {
-                    trace.add(resource_spans, scope_spans, &span);
-                    n_bytes += span.as_bytes().len();
+            for group in span_groups(&payload) {
+                for (id, span) in group.spans() {
+                    if let Some(trace) = traces.get_mut(&id) {
+                        trace.add(&group, &span);
+                        n_bytes += span.as_bytes().len();
+                    }
                 }
-            });
+            }
             if n_bytes > ANSWER_BYTES_MAX {
                 let what = "the answer (ask for fewer traces)".to_owned();
                 return Err(StorageError::TooLarge {

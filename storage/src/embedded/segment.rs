@@ -21,6 +21,7 @@ const SEARCH_BYTES: usize = 64 << 10;
 
 /// A segment, growing or sealed. Readers share it with the one thread that writes.
 pub(super) struct Segment {
+    /// As its header has it, or else its name.
     number: u64,
     path: PathBuf,
     file: File,
@@ -32,8 +33,6 @@ pub(super) struct Segment {
 /// A segment as it was found at start.
 pub(super) struct Recovered {
     pub(super) segment: Segment,
-    /// When its first and its last record were received; `None` without a record.
-    pub(super) received: Option<(Timestamp, Timestamp)>,
     /// Whether it may grow: a damaged header must not get more behind it.
     pub(super) header_is_valid: bool,
 }
@@ -111,16 +110,10 @@ impl Segment {
             file_bytes,
             number,
             index: SegmentIndex::default(),
-            received: None,
             end: SEGMENT_HEADER_BYTES as u64,
         };
         scan.run().map_err(read)?;
-        let Scan {
-            mut index,
-            received,
-            end,
-            ..
-        } = scan;
+        let Scan { mut index, end, .. } = scan;
         if is_youngest && header_is_valid && end < file_bytes {
             let cut = file.set_len(end).and_then(|()| file.sync_data());
             cut.map_err(|error| StorageError::io("cut the torn tail of", &path, error))?;
@@ -141,13 +134,8 @@ impl Segment {
         };
         Ok(Recovered {
             segment,
-            received,
             header_is_valid,
         })
-    }
-
-    pub(super) fn number(&self) -> u64 {
-        self.number
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -186,7 +174,7 @@ impl Segment {
 
         for (payload, offset) in payloads.iter().zip(offsets) {
             // Locked for one record at a time, so that a search waits for no more than that.
-            self.index_mut(|index| index.add_record(offset, payload));
+            self.index_mut(|index| index.add_record(offset, received, payload));
         }
         self.bytes.store(offset, Ordering::Relaxed);
         Ok(())
@@ -252,7 +240,6 @@ struct Scan<'a> {
     file_bytes: u64,
     number: u64,
     index: SegmentIndex,
-    received: Option<(Timestamp, Timestamp)>,
     /// The end of the last valid record.
     end: u64,
 }
@@ -283,7 +270,7 @@ impl Scan<'_> {
         if self.end < self.file_bytes {
             let path = self.path.display();
             let bytes = self.file_bytes - self.end;
-            tracing::warn!(%path, offset = self.end, bytes, "a torn tail that was never acked");
+            tracing::warn!(%path, offset = self.end, bytes, "a torn tail");
         }
         Ok(())
     }
@@ -305,9 +292,7 @@ impl Scan<'_> {
     }
 
     fn add(&mut self, offset: u64, header: &RecordHeader, payload: &[u8]) {
-        self.index.add_record(offset, payload);
-        let (first, _) = self.received.unwrap_or((header.received, header.received));
-        self.received = Some((first, header.received));
+        self.index.add_record(offset, header.received, payload);
         self.end = offset + (RECORD_HEADER_BYTES + payload.len()) as u64;
     }
 

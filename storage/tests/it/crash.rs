@@ -21,7 +21,8 @@ const FIRST_TRACE: &str = "SPANLOOM_STORAGE_TEST_FIRST_TRACE";
 /// Small segments, so that crashes fall on new segments too.
 fn small_segments(directory: &Path) -> EmbeddedStoreConfig {
     EmbeddedStoreConfig {
-        segment_bytes_max: 8 << 10,
+        bytes_max: 16 << 20,
+        segment_bytes_max: 32 << 10,
         ..config(directory)
     }
 }
@@ -182,8 +183,8 @@ fn fill_the_disk(directory: &Path) {
 #[test]
 fn a_full_disk_refuses_writes_keeps_what_is_there_and_recovers() {
     let directory = tempfile::tempdir().unwrap();
-    // The shell limits the size of files (to 32 or 64 KiB; shells differ in the unit) and ignores the
-    // signal that goes with it, so that a write fails half-way as on a full disk.
+    // The shell limits the size of files (to 32 or 64 KiB; shells differ in the unit) and ignores
+    // the signal that goes with it, so that a write fails half-way as on a full disk.
     let limit = "ulimit -f 64; trap '' XFSZ; exec \"$0\" \"$@\"";
     let mut child = child_command(Path::new("sh"), "fill the disk", directory.path())
         .args(["-c", limit])
@@ -214,7 +215,7 @@ fn a_full_disk_refuses_writes_keeps_what_is_there_and_recovers() {
         );
     }
 
-    // With space again, everything that was acked is there, nothing that was refused, and more goes.
+    // With space again, what was acked is there, what was refused is not, and more goes.
     let store = EmbeddedStore::open(config(directory.path())).unwrap();
     Runtime::new().unwrap().block_on(async {
         for trace in acked {

@@ -228,6 +228,7 @@ async fn a_request_beyond_the_largest_record_is_refused() {
 async fn a_request_larger_than_a_segment_or_the_queue_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(EmbeddedStoreConfig {
+        bytes_max: 512 << 20,
         segment_bytes_max: 1 << 20,
         ..config(directory.path())
     })

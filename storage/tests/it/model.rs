@@ -125,7 +125,11 @@ proptest! {
         runtime.block_on(async {
             let directory = tempfile::tempdir().unwrap();
             // So small that a few requests fill a segment.
-            let config = || EmbeddedStoreConfig { segment_bytes_max: 700, ..config(directory.path()) };
+            let config = || EmbeddedStoreConfig {
+                bytes_max: 256 << 10,
+                segment_bytes_max: 700,
+                ..config(directory.path())
+            };
             let memory = MemoryStore::new(1000);
             let mut embedded = EmbeddedStore::open(config()).unwrap();
             for step in steps {

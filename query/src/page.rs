@@ -180,7 +180,7 @@ fn root_of(uri: &Uri) -> String {
     "../".repeat(n_folders)
 }
 
-/// A service with its colour.
-fn service_chip(name: &str, colour: usize, details: &Markup) -> Markup {
-    html! { span.service.(palette::class(colour)) { i {} span { (name) (details) } } }
+/// What is said of a service, behind a patch of its colour.
+fn service_chip(colour: usize, words: &Markup) -> Markup {
+    html! { span.service.(palette::class(colour)) { i {} span { (words) } } }
 }

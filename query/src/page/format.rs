@@ -1,5 +1,6 @@
 //! How durations, times and shares are shown to people.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use spanloom_wire::Timestamp;
@@ -48,6 +49,22 @@ pub(super) fn number(n: usize) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// Text as a value in an address's query.
+pub(super) fn query_value(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+    }
+    encoded
 }
 
 /// A part of a whole as an SVG length, clamped to the whole: `12.345%`.
@@ -241,6 +258,12 @@ mod tests {
             percent(share(Duration::from_secs(1), Duration::ZERO)),
             "0.000%"
         );
+    }
+
+    #[test]
+    fn query_values_keep_only_what_is_safe() {
+        assert_eq!(query_value("a-Z_0.~"), "a-Z_0.~");
+        assert_eq!(query_value("a=\"b c\"&\u{e9}"), "a%3D%22b%20c%22%26%C3%A9");
     }
 
     proptest! {

@@ -10,6 +10,7 @@ use spanloom_storage::{StorageError, Trace, TraceQuery};
 
 use self::form::{Form, LIMITS, LOOKBACKS};
 use super::Page;
+use super::format::query_value;
 use crate::App;
 use crate::api::Params;
 
@@ -24,6 +25,17 @@ pub(super) async fn page(
         Ok(found) => super::render(uri, move |uri| search_page(uri, &form, &found)).await,
         Err(error) => super::store_failed(&uri, &error),
     }
+}
+
+/// The address of a search for a service's traces of the last two days, from a page about a trace.
+pub(super) fn service_address(service: &str) -> String {
+    format!("../search?service={}&lookback=2d", query_value(service))
+}
+
+/// As [`service_address`], of those with this attribute.
+pub(super) fn attribute_address(service: &str, key: &str, value: &str) -> String {
+    let tags = query_value(&form::tag_text(key, value));
+    format!("{}&tags={tags}", service_address(service))
 }
 
 /// What the store says to a form.
@@ -61,7 +73,7 @@ fn search_page(uri: &Uri, form: &Form, found: &Found) -> Page {
     let results = match &found.traces {
         Err(why) => html! { p.alert role="alert" { (why) } },
         Ok(_) if found.services.is_empty() => results::nothing_kept(),
-        Ok((query, traces)) => results::results(traces, query),
+        Ok((query, traces)) => results::results(traces, query, form),
     };
     let body = html! {
         h1.hidden { "Search traces" }

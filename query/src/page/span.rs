@@ -8,6 +8,7 @@ use spanloom_wire::otlp::{Event, KeyValue, Link, Span, StatusCode, Value};
 use spanloom_wire::{SpanId, Timestamp};
 
 use super::format::{self, Utc};
+use super::search::{attribute_address, service_address};
 use super::service_chip;
 use super::trace::span_href;
 use crate::api::value_as_json;
@@ -15,6 +16,9 @@ use crate::trace::{Columns, Parent};
 
 /// Longer values are cut unless asked for.
 const VALUE_CHARS: usize = 500;
+
+/// Longer values are not worth a search.
+const VALUE_BYTES_SEARCHED: usize = 200;
 
 /// Longer lists are cut; the JSON has the rest.
 const N_ITEMS_SHOWN: usize = 500;
@@ -35,14 +39,17 @@ pub(super) fn panel(trace: &Trace, columns: &Columns<'_>, row: usize, full: bool
         return html! {};
     };
     let span = &context.span;
+    let service = columns.service_name(row);
     let value = Shown {
+        service,
         full,
         full_href: format!("{}#row-{row}", full_query(columns, row)),
     };
     html! {
         aside.panel aria-labelledby="span" {
             header { h2 id="span" { (span.name) } (close()) }
-            p { (service_chip(columns.service_name(row), columns.service[row] as usize, &html! {
+            p { (service_chip(columns.service[row] as usize, &html! {
+                a href=(service_address(service)) { (service) }
                 @if !span.kind.name().is_empty() { " " span.muted { (span.kind.name()) } }
             })) }
             (facts(columns, row, span))
@@ -147,19 +154,28 @@ fn step_through_errors(columns: &Columns<'_>, row: usize) -> Markup {
 }
 
 /// How values are shown.
-struct Shown {
+struct Shown<'a> {
+    /// Whose traces a value leads to.
+    service: &'a str,
     full: bool,
     /// Where long values are shown whole.
     full_href: String,
 }
 
-impl Shown {
-    fn value(&self, value: &Value<'_>) -> Markup {
+impl Shown<'_> {
+    /// The value; short ones lead to the other traces that have them.
+    fn value(&self, KeyValue { key, value }: &KeyValue<'_>) -> Markup {
         let text = match value {
             Value::Str(text) => Cow::Borrowed(*text),
+            Value::Int(number) => Cow::Owned(number.to_string()),
             Value::Empty => return html! { span.muted { "empty" } },
             _ => Cow::Owned(value_as_json(value)),
         };
+        let is_searched = matches!(value, Value::Str(_) | Value::Int(_) | Value::Bool(_));
+        if is_searched && (1..VALUE_BYTES_SEARCHED).contains(&text.len()) {
+            let href = attribute_address(self.service, key, &text);
+            return html! { a href=(href) title="Find traces with this" { (text) } };
+        }
         let end = text.char_indices().nth(VALUE_CHARS).map(|(end, _)| end);
         match end.filter(|_| !self.full) {
             None => html! { (text) },
@@ -176,7 +192,7 @@ impl Shown {
         html! {
             table.pairs {
                 tbody { @for pair in pairs.iter().take(N_ITEMS_SHOWN) {
-                    tr { th scope="row" { (breakable(pair.key)) } td { (self.value(&pair.value)) } }
+                    tr { th scope="row" { (breakable(pair.key)) } td { (self.value(pair)) } }
                 } }
             }
             (more(pairs.len()))
@@ -188,7 +204,7 @@ fn attributes<'a>(
     heading: &str,
     pairs: impl Iterator<Item = KeyValue<'a>> + Clone,
     n_dropped: u32,
-    shown: &Shown,
+    shown: &Shown<'_>,
 ) -> Markup {
     let n_pairs = pairs.clone().count();
     html! {
@@ -200,7 +216,7 @@ fn attributes<'a>(
     }
 }
 
-fn events(span: &Span<'_>, trace_start: Timestamp, shown: &Shown) -> Markup {
+fn events(span: &Span<'_>, trace_start: Timestamp, shown: &Shown<'_>) -> Markup {
     let n_events = span.events().count();
     let event = |event: Event<'_>| {
         html! {
@@ -219,7 +235,7 @@ fn events(span: &Span<'_>, trace_start: Timestamp, shown: &Shown) -> Markup {
     }
 }
 
-fn links(span: &Span<'_>, shown: &Shown) -> Markup {
+fn links(span: &Span<'_>, shown: &Shown<'_>) -> Markup {
     let n_links = span.links().count();
     let link = |link: Link<'_>| {
         html! {
@@ -242,7 +258,7 @@ fn links(span: &Span<'_>, shown: &Shown) -> Markup {
     }
 }
 
-fn scope(scope: &spanloom_wire::otlp::Scope<'_>, shown: &Shown) -> Markup {
+fn scope(scope: &spanloom_wire::otlp::Scope<'_>, shown: &Shown<'_>) -> Markup {
     html! {
         @if !scope.name.is_empty() || scope.attributes().next().is_some() {
             h3 { "Scope" }

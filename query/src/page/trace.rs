@@ -8,6 +8,7 @@ use spanloom_storage::{TimeRange, Trace};
 use spanloom_wire::SpanId;
 
 use super::format::{self, Utc};
+use super::search::service_address;
 use super::{Page, service_chip, span, waterfall};
 use crate::App;
 use crate::api::{Params, parse_trace_id};
@@ -150,8 +151,8 @@ fn legend(columns: &Columns<'_>) -> Markup {
     html! {
         ul.services aria-label="Services" {
             @for (colour, (name, n_spans, n_errors)) in services.iter().enumerate().take(N_SERVICES_SHOWN) {
-                li { (service_chip(name, colour, &html! {
-                    " " span.muted { (format::number(*n_spans)) }
+                li { (service_chip(colour, &html! {
+                    a href=(service_address(name)) { (name) } " " span.muted { (format::number(*n_spans)) }
                     @if *n_errors > 0 { ", " span.error { (format::count(*n_errors, "error", "errors")) } }
                 })) }
             }

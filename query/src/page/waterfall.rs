@@ -14,7 +14,7 @@ use crate::trace::{Columns, Parent};
 pub(super) const ROWS_PER_PAGE: usize = 1000;
 
 /// The deepest indentation; what is deeper says its depth in words.
-const DEPTH_SHOWN_MAX: u32 = 40;
+const DEPTH_SHOWN_MAX: u32 = 32;
 
 /// The indentation of each depth: its own class, since inline styles are forbidden.
 pub(super) fn depth_css() -> String {

@@ -264,6 +264,33 @@ async fn a_selected_span_tells_everything_about_itself() {
 }
 
 #[tokio::test]
+async fn services_and_values_lead_to_the_traces_that_have_them() {
+    let odd = Span {
+        attributes: vec![text("user", "a \"b\" & c")],
+        ..span(1, 1, 0, "GET /")
+    };
+    let app = app(vec![request("my cart", vec![odd])]).await;
+    let page = get(&app, "/trace/1?span=0000000000000001").await;
+    let links = page
+        .body
+        .split("href=\"")
+        .filter_map(|link| link.strip_prefix("../search?"));
+    let mut n_links = 0;
+    for link in links {
+        let query = link
+            .split_once('"')
+            .expect("an attribute's end")
+            .0
+            .replace("&amp;", "&");
+        let found = get(&app, &format!("/search?{query}")).await;
+        found.has_in_order(&["1 trace<", "trace/00000000000000000000000000000001"]);
+        n_links += 1;
+    }
+    // The service in the head and in the panel, the value, and the resource's.
+    assert_eq!(n_links, 4);
+}
+
+#[tokio::test]
 async fn each_of_two_spans_with_one_id_can_be_selected() {
     let twin = Span {
         kind: 3,

@@ -1,13 +1,14 @@
 //! What the search form says, as text to show again and as a query.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use spanloom_storage::{TimeRange, TraceQuery};
 use spanloom_wire::Timestamp;
 
 use crate::api::{InvalidParam, Params, parse_time};
-use crate::page::format::{Utc, parse_iso};
+use crate::page::format::{Utc, parse_iso, query_value};
 
 /// The ranges that end now: parameter, words, seconds.
 pub(super) const LOOKBACKS: [(&str, &str, u64); 9] = [
@@ -127,6 +128,26 @@ impl Form {
         Ok(())
     }
 
+    /// The address of the same search over this fixed time: what a colleague can be sent.
+    pub(super) fn address(&self, range: TimeRange) -> String {
+        let fields = [
+            ("service", self.service.as_deref().unwrap_or_default()),
+            ("operation", &self.operation),
+            ("tags", &self.tags),
+            ("minDuration", &self.duration_min),
+            ("maxDuration", &self.duration_max),
+            ("limit", &self.limit),
+        ];
+        let mut address = String::from("search?");
+        for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
+            let _ = write!(address, "{name}={}&", query_value(value));
+        }
+        // Rounded outwards to microseconds, the API's unit.
+        let end = range.end.plus(Duration::from_nanos(999)).as_micros();
+        let _ = write!(address, "start={}&end={end}", range.start.as_micros());
+        address
+    }
+
     /// The search that the form asks for, or what is wrong with it.
     pub(super) fn query(&self, now: Timestamp, n_traces_max: usize) -> Result<TraceQuery, String> {
         if let Some(why) = &self.invalid {
@@ -242,6 +263,21 @@ fn parse_tags(text: &str) -> Result<Vec<(String, String)>, String> {
     Ok(tags)
 }
 
+/// The attribute in the words that [`parse_tags`] reads.
+pub(super) fn tag_text(key: &str, value: &str) -> String {
+    let is_plain = |text: &str| !text.contains(|c: char| c.is_whitespace() || "=\"\\{".contains(c));
+    if is_plain(key) && !key.is_empty() {
+        if is_plain(value) {
+            return format!("{key}={value}");
+        }
+        return format!(
+            "{key}=\"{}\"",
+            value.replace('\\', "\\\\").replace('"', "\\\"")
+        );
+    }
+    serde_json::Value::from_iter([(key, value)]).to_string()
+}
+
 /// A value up to the next blank, or in quotes with `\"` and `\\` inside; and what comes after it.
 fn parse_tag_value(text: &str) -> Result<(String, &str), String> {
     let Some(quoted) = text.strip_prefix('"') else {
@@ -263,6 +299,7 @@ fn parse_tag_value(text: &str) -> Result<(String, &str), String> {
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::Query;
     use proptest::prelude::*;
 
     use super::*;
@@ -337,6 +374,25 @@ mod tests {
     }
 
     #[test]
+    fn the_address_of_a_search_asks_for_the_same() {
+        let pairs = [
+            ("service", "my cart"),
+            ("operation", "GET /?a=b&c"),
+            ("tags", "a=\"b c\""),
+            ("minDuration", "2\u{b5}s"),
+            ("limit", "50"),
+        ];
+        let pairs = pairs.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let form = Form::new(&Params::new(pairs.to_vec()));
+        let asked = form.query(NOW, 1500).unwrap();
+        let uri = format!("/{}", form.address(asked.start)).parse().unwrap();
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&uri).unwrap();
+        let later = NOW.plus(Duration::from_secs(60));
+        let again = Form::new(&Params::new(pairs)).query(later, 1500).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{asked:?}"));
+    }
+
+    #[test]
     fn what_cannot_be_used_is_said() {
         let cases = [
             (
@@ -368,10 +424,9 @@ mod tests {
         }
 
         #[test]
-        fn quoted_values_read_back(value: String) {
-            let quoted = value.replace('\\', "\\\\").replace('"', "\\\"");
-            let tags = parse_tags(&format!("key=\"{quoted}\"")).unwrap();
-            prop_assert_eq!(tags, vec![("key".to_owned(), value)]);
+        fn any_attribute_can_be_written(key: String, value: String) {
+            let tags = parse_tags(&tag_text(&key, &value)).unwrap();
+            prop_assert_eq!(tags, vec![(key, value)]);
         }
     }
 }

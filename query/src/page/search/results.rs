@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use spanloom_storage::{TimeRange, Trace, TraceQuery};
 use spanloom_wire::{Timestamp, TraceId};
 
+use super::form::Form;
 use crate::page::format::{self, Utc};
 use crate::page::service_chip;
 use crate::trace::Columns;
@@ -46,7 +47,7 @@ impl<'a> Summary<'a> {
 }
 
 /// The page's part below the form.
-pub(super) fn results(traces: &[Trace], query: &TraceQuery) -> Markup {
+pub(super) fn results(traces: &[Trace], query: &TraceQuery, form: &Form) -> Markup {
     let summaries: Vec<Summary<'_>> = traces.iter().filter_map(Summary::new).collect();
     if summaries.is_empty() {
         return nothing_found();
@@ -57,7 +58,11 @@ pub(super) fn results(traces: &[Trace], query: &TraceQuery) -> Markup {
         section.results aria-labelledby="found" {
             header.found {
                 h2 id="found" { (latest) (format::count(summaries.len(), "trace", "traces")) }
-                p.muted { (time_range(query.start)) }
+                p.muted {
+                    a href=(form.address(query.start)) title="A link to this search at this time" {
+                        (time_range(query.start))
+                    }
+                }
             }
             (plot(&summaries))
             (table(&summaries))
@@ -237,8 +242,8 @@ fn row<'a>(summary: &Summary<'a>, longest: Duration, colours: &mut Colours<'a>) 
                 }
                 div.services {
                     @for (name, n_spans, n_errors) in summary.services.iter().take(N_SERVICES_SHOWN) {
-                        (service_chip(name, colours.of(name), &html! {
-                            " " span.muted { (format::number(*n_spans)) }
+                        (service_chip(colours.of(name), &html! {
+                            (name) " " span.muted { (format::number(*n_spans)) }
                             @if *n_errors > 0 { ", " span.error { (format::count(*n_errors, "error", "errors")) } }
                         }))
                     }

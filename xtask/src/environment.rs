@@ -29,3 +29,13 @@ pub fn cargo() -> OsString {
 pub fn target_dir() -> Option<PathBuf> {
     env::var_os("CARGO_TARGET_DIR").map(PathBuf::from)
 }
+
+/// The variables in which the cargo that runs us describes our own package. A cargo that we run
+/// must not see them: some build scripts (ring's) ask to run again when one of them changes, and
+/// everything above would be built again with every change between `cargo xtask` and `cargo`.
+pub fn of_our_package() -> impl Iterator<Item = OsString> {
+    env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    })
+}

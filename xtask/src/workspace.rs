@@ -26,6 +26,9 @@ pub fn target_dir() -> PathBuf {
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(environment::cargo());
     command.current_dir(root()).args(arguments);
+    for name in environment::of_our_package() {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -11,7 +11,7 @@ mod trace_json;
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use spanloom_storage::{StorageError, TraceQuery};
 use spanloom_wire::TraceId;
@@ -159,7 +159,7 @@ enum ApiError {
     Storage(#[from] StorageError),
 }
 
-impl axum::response::IntoResponse for ApiError {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = match &self {
             ApiError::Param(_) => StatusCode::BAD_REQUEST,

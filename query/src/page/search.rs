@@ -1,6 +1,7 @@
 //! The search page: a form, and the traces that it finds.
 
 mod form;
+mod plot;
 mod results;
 
 use axum::extract::{Query, State};
@@ -72,7 +73,9 @@ async fn found(app: &App, form: &Form) -> Result<Found, StorageError> {
 fn search_page(uri: &Uri, form: &Form, found: &Found) -> Page {
     let results = match &found.traces {
         Err(why) => html! { p.alert role="alert" { (why) } },
-        Ok(_) if found.services.is_empty() => results::nothing_kept(),
+        Ok((_, traces)) if traces.is_empty() && found.services.is_empty() => {
+            results::nothing_kept()
+        }
         Ok((query, traces)) => results::results(traces, query, form),
     };
     let body = html! {

@@ -10,7 +10,7 @@ use spanloom_wire::{SpanId, Timestamp};
 use super::format::{self, Utc};
 use super::search::{attribute_address, service_address};
 use super::service_chip;
-use super::trace::span_href;
+use super::trace::{span_href, span_query};
 use crate::api::value_as_json;
 use crate::trace::{Columns, Parent};
 
@@ -27,7 +27,7 @@ const N_ITEMS_SHOWN: usize = 500;
 pub(super) fn no_such_span(id: SpanId) -> Markup {
     html! {
         aside.panel aria-label="Span" {
-            header { h2 { "No such span" } (close()) }
+            header { h2 { "No such span" } (close("?")) }
             p { "This trace has no span " code { (id) } ". It may not have arrived yet." }
         }
     }
@@ -43,11 +43,11 @@ pub(super) fn panel(trace: &Trace, columns: &Columns<'_>, row: usize, full: bool
     let value = Shown {
         service,
         full,
-        full_href: format!("{}#row-{row}", full_query(columns, row)),
+        full_href: format!("?{}&full=1#row-{row}", span_query(columns, row)),
     };
     html! {
         aside.panel aria-labelledby="span" {
-            header { h2 id="span" { (span.name) } (close()) }
+            header { h2 id="span" { (span.name) } (close(&format!("?from={row}#row-{row}"))) }
             p { (service_chip(columns.service[row] as usize, &html! {
                 a href=(service_address(service)) { (service) }
                 @if !span.kind.name().is_empty() { " " span.muted { (span.kind.name()) } }
@@ -63,17 +63,8 @@ pub(super) fn panel(trace: &Trace, columns: &Columns<'_>, row: usize, full: bool
     }
 }
 
-fn close() -> Markup {
-    html! { a.close href="?" aria-label="Close the span" title="Close" { "\u{d7}" } }
-}
-
-fn full_query(columns: &Columns<'_>, row: usize) -> String {
-    let (id, twin) = (columns.span_id[row], columns.twin[row]);
-    if twin == 0 {
-        format!("?span={id}&full=1")
-    } else {
-        format!("?span={id}.{twin}&full=1")
-    }
+fn close(href: &str) -> Markup {
+    html! { a.close href=(href) aria-label="Close the span" title="Close" { "\u{d7}" } }
 }
 
 fn facts(columns: &Columns<'_>, row: usize, span: &Span<'_>) -> Markup {

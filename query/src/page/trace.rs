@@ -48,14 +48,13 @@ fn not_found(uri: &Uri, id: &str) -> Page {
 }
 
 /// What of a trace is looked at: the state of the page, all of it in the address.
-#[derive(Debug, Default)]
-pub(super) struct View {
+struct View {
     /// The selected span: its id, and which of the spans with this id.
-    pub(super) span: Option<(SpanId, u32)>,
+    span: Option<(SpanId, u32)>,
     /// The first row to show, as the address says it.
-    pub(super) from: Option<usize>,
+    from: Option<usize>,
     /// Whether long values are shown whole.
-    pub(super) full: bool,
+    full: bool,
 }
 
 impl View {
@@ -76,10 +75,15 @@ impl View {
 
 /// The address of the same trace with this span selected.
 pub(super) fn span_href(columns: &Columns<'_>, row: usize) -> String {
+    format!("?{}#row-{row}", span_query(columns, row))
+}
+
+/// What selects a span in an address.
+pub(super) fn span_query(columns: &Columns<'_>, row: usize) -> String {
     let id = columns.span_id[row];
     match columns.twin[row] {
-        0 => format!("?span={id}#row-{row}"),
-        twin => format!("?span={id}.{twin}#row-{row}"),
+        0 => format!("span={id}"),
+        twin => format!("span={id}.{twin}"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The traces that a search found: a plot of their durations over time, and a table.
+//! The traces that a search found.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use spanloom_storage::{TimeRange, Trace, TraceQuery};
 use spanloom_wire::{Timestamp, TraceId};
 
 use super::form::Form;
+use super::plot::plot;
 use crate::page::format::{self, Utc};
 use crate::page::service_chip;
 use crate::trace::Columns;
@@ -16,14 +17,14 @@ use crate::trace::Columns;
 const N_SERVICES_SHOWN: usize = 10;
 
 /// What a row of the table says.
-struct Summary<'a> {
-    id: TraceId,
-    service: &'a str,
-    operation: &'a str,
-    start: Timestamp,
-    duration: Duration,
-    n_spans: usize,
-    n_errors: usize,
+pub(super) struct Summary<'a> {
+    pub(super) id: TraceId,
+    pub(super) service: &'a str,
+    pub(super) operation: &'a str,
+    pub(super) start: Timestamp,
+    pub(super) duration: Duration,
+    pub(super) n_spans: usize,
+    pub(super) n_errors: usize,
     /// Name, spans and failed spans.
     services: Vec<(&'a str, usize, usize)>,
 }
@@ -101,109 +102,6 @@ fn time_range(TimeRange { start, end }: TimeRange) -> Markup {
         @if to.date() != from.date() { (to.date()) " " }
         (to.time()) " UTC"
     }
-}
-
-/// A dot for each trace: when it started across, how long it took upwards, on a logarithmic scale
-/// since one slow trace would press all others to the floor. The table says the same.
-fn plot(summaries: &[Summary<'_>]) -> Markup {
-    let first = summaries
-        .iter()
-        .map(|summary| summary.start)
-        .min()
-        .unwrap_or_default();
-    let last = summaries
-        .iter()
-        .map(|summary| summary.start)
-        .max()
-        .unwrap_or_default();
-    let scale = LogScale::around(summaries.iter().map(|summary| summary.duration));
-    // A margin keeps dots off the edges.
-    let x = |summary: &Summary<'_>| {
-        let share = match last.since(first) {
-            Duration::ZERO => 0.5,
-            span => format::share(summary.start.since(first), span),
-        };
-        format::percent(0.06 + 0.93 * share)
-    };
-    html! {
-        figure.plot {
-            svg aria-hidden="true" {
-                @for line in scale.lines() {
-                    @let y = scale.height(line);
-                    line x1="0" x2="100%" y1=(y) y2=(y) {}
-                    text x="0" y=(y) dy="-3" { (format::duration(line)) }
-                }
-                @for summary in summaries {
-                    a href=(format!("trace/{}", summary.id)) tabindex="-1" {
-                        circle.failed[summary.n_errors > 0] cx=(x(summary))
-                            cy=(scale.height(summary.duration)) r=(radius(summary.n_spans)) {
-                            title { (summary.service) " " (summary.operation) ", "
-                                (format::duration(summary.duration)) }
-                        }
-                    }
-                }
-            }
-            p.muted.ends {
-                span { (Utc::from(first).time()) } span { (Utc::from(last).time()) }
-            }
-        }
-    }
-}
-
-/// A logarithmic scale, in powers of ten nanoseconds.
-struct LogScale {
-    low: f64,
-    high: f64,
-}
-
-impl LogScale {
-    /// Room for all these, at least a power of ten of it, and a little air.
-    fn around(durations: impl Iterator<Item = Duration>) -> Self {
-        let (low, high) = durations
-            .map(log10)
-            .fold((f64::MAX, 0.0_f64), |(low, high), log| {
-                (low.min(log), high.max(log))
-            });
-        let missing = (1.0 - (high - low)).max(0.0) / 2.0;
-        Self {
-            low: low - missing - 0.2,
-            high: high + missing + 0.2,
-        }
-    }
-
-    /// Round durations within: powers of ten, with steps between where those are few.
-    fn lines(&self) -> impl Iterator<Item = Duration> {
-        let powers = self.low.max(0.0) as u32..=self.high as u32;
-        let is_within = |log: f64| self.low < log && log < self.high;
-        let steps: &[u64] = match powers
-            .clone()
-            .filter(|&power| is_within(power.into()))
-            .count()
-        {
-            ..=1 => &[1, 2, 5],
-            2 => &[1, 3],
-            _ => &[1],
-        };
-        let at = |power, step: u64| step.saturating_mul(10_u64.saturating_pow(power));
-        let lines = powers.flat_map(move |power| steps.iter().map(move |&step| at(power, step)));
-        lines
-            .map(Duration::from_nanos)
-            .filter(move |&line| is_within(log10(line)))
-    }
-
-    /// Where in the plot a duration is, from the top.
-    fn height(&self, duration: Duration) -> String {
-        format::percent((self.high - log10(duration)) / (self.high - self.low))
-    }
-}
-
-fn log10(duration: Duration) -> f64 {
-    (duration.as_nanos() as f64).max(1.0).log10()
-}
-
-/// Dots grow with the trace, slowly.
-fn radius(n_spans: usize) -> String {
-    format!("{:.1}", 3.0 + (n_spans as f64).ln().clamp(0.0, 12.0) / 2.0)
 }
 
 fn longest(summaries: &[Summary<'_>]) -> Duration {

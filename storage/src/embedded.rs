@@ -17,6 +17,7 @@ mod segment;
 mod writer;
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -112,7 +113,7 @@ impl EmbeddedStore {
     /// segments of another version of the format.
     pub fn open(config: EmbeddedStoreConfig) -> Result<Self, StorageError> {
         let directory = config.directory.clone();
-        fs::create_dir_all(&directory)
+        create_directory(&directory)
             .map_err(|error| StorageError::io("create the directory", &directory, error))?;
         let lock = lock(&directory)?;
         let files = segment_files(&directory)?;
@@ -193,6 +194,19 @@ impl Drop for EmbeddedStore {
 
 fn closed() -> StorageError {
     StorageError::Closed("it is shutting down".to_owned())
+}
+
+/// Makes the directory and those above it, durably: a synced file in a directory whose own name was
+/// not synced is gone after a crash.
+fn create_directory(directory: &Path) -> io::Result<()> {
+    let directory = std::path::absolute(directory)?;
+    let is_new = |above: &&Path| !above.is_dir();
+    let n_new = directory.ancestors().take_while(is_new).count();
+    fs::create_dir_all(&directory)?;
+    for parent in directory.ancestors().skip(1).take(n_new) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Takes the directory for this process.

@@ -277,6 +277,28 @@ fn values_are_compared_by_their_text_form() {
 }
 
 #[test]
+fn values_that_nest_without_end_do_not_exhaust_the_stack() {
+    // Each level: `AnyValue.array_value` (field 5) with `ArrayValue.values` (field 1) in it.
+    let mut nested = Vec::new();
+    for _ in 0..5_000 {
+        for tag in [1 << 3 | 2, 5 << 3 | 2] {
+            let mut outer = vec![tag];
+            spanloom_wire::otlp::put_varint(&mut outer, nested.len() as u64);
+            outer.append(&mut nested);
+            nested = outer;
+        }
+    }
+    struct Raw(Vec<u8>);
+    impl WriteValue for Raw {
+        fn write(self, out: &mut Vec<u8>) {
+            out.extend_from_slice(&self.0);
+        }
+    }
+    let request = request(|span| span.attributes(|list| list.attribute("key", Raw(nested))));
+    check(&request, &asked(&[("key", "[]")]), false);
+}
+
+#[test]
 fn a_map_is_json_with_sorted_keys() {
     use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, KeyValueList, any_value};
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};

@@ -155,6 +155,40 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Stores are given what was validated. If something else slips through, they may show what
+    /// can be read of it, but they do not panic, and they agree.
+    #[test]
+    fn bytes_that_nobody_validated_harm_neither(
+        mut request in prop_oneof![resource_spans().prop_map(|bytes| bytes.to_vec()), any_bytes()],
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..10),
+        queries in prop::collection::vec(query(), 1..5),
+    ) {
+        for (place, byte) in edits {
+            if !request.is_empty() {
+                let at = place.index(request.len());
+                request[at] = byte;
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let directory = tempfile::tempdir().unwrap();
+            let memory = MemoryStore::new(1000);
+            let embedded = EmbeddedStore::open(config(directory.path())).unwrap();
+            memory.write(request.clone().into()).await.unwrap();
+            embedded.write(request.into()).await.unwrap();
+            for query in &queries {
+                compare_search(&memory, &embedded, query).await;
+            }
+            compare_lists(&memory, &embedded).await;
+        });
+    }
+}
+
+fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..200)
+}
+
 async fn compare_search(memory: &MemoryStore, embedded: &EmbeddedStore, query: &TraceQuery) {
     let expected = memory.find_traces(query).await.unwrap();
     let found = embedded.find_traces(query).await.unwrap();

@@ -2,6 +2,7 @@
 //! they break it.
 
 mod delivery;
+mod deploy;
 mod harm;
 mod mesh;
 mod soak;

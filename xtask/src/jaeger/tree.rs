@@ -89,10 +89,10 @@ mod tests {
         };
         let expected = "\
 trace t (3 spans)
-cart GET                     server        1.50 ms  ok     filter
-  cart bad                   server        1.50 ms  error  filter
+cart GET                    server        1.50 ms  ok     filter
+  cart bad                  server        1.50 ms  error  filter
 below 9, which is missing:
-  cart GET                   server        1.50 ms  ok     filter
+  cart GET                  server        1.50 ms  ok     filter
 ";
         assert_eq!(trace.to_string(), expected);
         assert!(!trace.is_whole());

@@ -170,7 +170,7 @@ pub fn load(files: &[impl AsRef<Path>]) -> Result<Vec<Rule>> {
 ///
 /// # Errors
 ///
-/// When the text is not TOML, a key is unknown, or a rule could not work: see [`check`].
+/// When the text is not TOML, a key is unknown, or a rule could not work: see `check`.
 pub fn parse(text: &str) -> Result<Vec<Rule>> {
     let file: RuleFile = toml::from_str(text)?;
     for rule in &file.rules {

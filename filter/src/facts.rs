@@ -7,6 +7,7 @@
 //! response that Envoy made itself: then a list is asked that allows for it, at twice the cost. Where
 //! a host has no expressions the properties are read one by one.
 
+use crate::config::Direction;
 use crate::header_block::{self, Headers};
 use crate::host::Host;
 
@@ -30,6 +31,7 @@ facts! {
     ResponseSize = "response.size",
     RequestSize = "request.size",
     RequestProtocol = "request.protocol",
+    ListenerDirection = "xds.listener_direction",
     RouteName = "xds.route_name",
     ClusterName = "xds.cluster_name",
     SourceAddress = "source.address",
@@ -117,6 +119,14 @@ impl<'a> Facts<'a> {
             .get(fact as usize)
             .copied()
             .filter(|value| !value.is_empty())
+    }
+
+    /// The side of the call; a listener that does not say is taken for an inbound one.
+    pub(crate) fn direction(&self) -> Direction {
+        match self.number(Fact::ListenerDirection) {
+            Some(2) => Direction::Outbound,
+            _ => Direction::Inbound,
+        }
     }
 
     /// A fact as a number.

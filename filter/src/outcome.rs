@@ -1,5 +1,7 @@
 //! How a request went, and whether that is an error.
 
+use std::borrow::Cow;
+
 use crate::config::Direction;
 use crate::facts::{Fact, Facts};
 use crate::host::{Host, MapKind};
@@ -14,53 +16,67 @@ pub(crate) struct Outcome {
     pub(crate) flags: ResponseFlags,
     /// gRPC's status, for gRPC calls.
     pub(crate) grpc_status: Option<i64>,
+    /// `error.type`, if the request failed as seen from this side.
+    pub(crate) error_type: Option<Cow<'static, str>>,
 }
 
 impl Outcome {
     /// Judges by these facts. Only in `on_log`.
-    pub(crate) fn read(host: &mut impl Host, facts: &Facts<'_>, is_grpc: bool) -> Self {
+    pub(crate) fn read(
+        host: &mut impl Host,
+        facts: &Facts<'_>,
+        direction: Direction,
+        is_grpc: bool,
+    ) -> Self {
         let status = facts.number(Fact::ResponseCode).filter(|code| *code > 0);
         let flags = facts.number(Fact::ResponseFlags).unwrap_or_default();
+        let flags = ResponseFlags(flags.cast_unsigned());
         let grpc_status = if is_grpc {
             read_grpc_status(host)
         } else {
             None
         };
+        let error_type = error_type(direction, status, flags, grpc_status);
         Self {
             status,
-            flags: ResponseFlags(flags.cast_unsigned()),
+            flags,
             grpc_status,
-        }
-    }
-
-    /// `error.type` if the request failed, as seen from this side. A client failed by any status
-    /// of 400 or more, a server by 500 or more; a caller who leaves is no error of the server.
-    pub(crate) fn error_type(&self, direction: Direction) -> Option<String> {
-        let is_client = direction == Direction::Outbound;
-        if let Some(grpc_status) = self.grpc_status {
-            // A server is at fault for UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL,
-            // UNAVAILABLE and DATA_LOSS.
-            let is_error = match is_client {
-                true => grpc_status != 0,
-                false => matches!(grpc_status, 2 | 4 | 12..=15),
-            };
-            return is_error.then(|| grpc_status_name(grpc_status).to_owned());
-        }
-        let worst_ok = if is_client { 399 } else { 499 };
-        match self.status {
-            Some(status) if status > worst_ok => Some(
-                self.flags
-                    .error_type()
-                    .map_or_else(|| status.to_string(), str::to_owned),
-            ),
-            Some(_) => None,
-            None if self.flags.is_cancelled() => None,
-            None => self.flags.error_type().map(str::to_owned),
+            error_type,
         }
     }
 }
 
-fn read_grpc_status(host: &mut impl Host) -> Option<i64> {
+/// `error.type` if the request failed, as seen from this side. A client failed by any status of 400
+/// or more, a server by 500 or more; a caller who leaves is no error of the server.
+pub(crate) fn error_type(
+    direction: Direction,
+    status: Option<i64>,
+    flags: ResponseFlags,
+    grpc_status: Option<i64>,
+) -> Option<Cow<'static, str>> {
+    let is_client = direction == Direction::Outbound;
+    if let Some(grpc_status) = grpc_status {
+        // A server is at fault for UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL,
+        // UNAVAILABLE and DATA_LOSS.
+        let is_error = match is_client {
+            true => grpc_status != 0,
+            false => matches!(grpc_status, 2 | 4 | 12..=15),
+        };
+        return is_error.then(|| Cow::Borrowed(grpc_status_name(grpc_status)));
+    }
+    let worst_ok = if is_client { 399 } else { 499 };
+    let from_flags = || flags.error_type().map(Cow::Borrowed);
+    match status {
+        Some(status) if status > worst_ok => {
+            Some(from_flags().unwrap_or_else(|| Cow::Owned(status.to_string())))
+        }
+        Some(_) => None,
+        None if flags.is_cancelled() => None,
+        None => from_flags(),
+    }
+}
+
+pub(crate) fn read_grpc_status(host: &mut impl Host) -> Option<i64> {
     if let Some(status) = property::number(host, property::GRPC_STATUS) {
         return Some(status);
     }
@@ -102,18 +118,17 @@ pub(crate) const fn grpc_status_name(status: i64) -> &'static str {
 mod tests {
     use super::*;
 
+    type Ending = (Option<i64>, u64, Option<i64>);
+
     #[track_caller]
-    fn check(outcome: &Outcome, server: Option<&str>, client: Option<&str>) {
-        assert_eq!(outcome.error_type(Direction::Inbound).as_deref(), server);
-        assert_eq!(outcome.error_type(Direction::Outbound).as_deref(), client);
+    fn check((status, flags, grpc_status): &Ending, server: Option<&str>, client: Option<&str>) {
+        let seen = |side| error_type(side, *status, ResponseFlags(*flags), *grpc_status);
+        assert_eq!(seen(Direction::Inbound).as_deref(), server);
+        assert_eq!(seen(Direction::Outbound).as_deref(), client);
     }
 
-    fn http(status: Option<i64>, flags: u64) -> Outcome {
-        Outcome {
-            status,
-            flags: ResponseFlags(flags),
-            grpc_status: None,
-        }
+    fn http(status: Option<i64>, flags: u64) -> Ending {
+        (status, flags, None)
     }
 
     #[test]
@@ -146,10 +161,7 @@ mod tests {
 
     #[test]
     fn grpc_fails_by_its_own_status() {
-        let grpc = |status| Outcome {
-            grpc_status: Some(status),
-            ..http(Some(200), 0)
-        };
+        let grpc = |status| (Some(200), 0, Some(status));
         check(&grpc(0), None, None);
         check(&grpc(5), None, Some("NOT_FOUND"));
         check(&grpc(14), Some("UNAVAILABLE"), Some("UNAVAILABLE"));

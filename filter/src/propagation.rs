@@ -95,6 +95,24 @@ pub(crate) fn send(
     result.and(set)
 }
 
+/// Whether the caller's own headers say all that there is to say of a request that gets no span: an
+/// unsampled caller's context passes on as it is, for then no header has to change, and Envoy need
+/// not look for the route again. A list that was dropped or rewritten, or a version that is not
+/// ours, does not pass.
+pub(crate) fn passes_untouched(
+    request: &Request<'_>,
+    incoming: &Incoming<'_>,
+    tracestate: &TraceState<'_>,
+) -> bool {
+    let Some(context) = incoming.caller.as_ref().and_then(Caller::context) else {
+        return false;
+    };
+    let came = request.joined("tracestate").unwrap_or_default();
+    !context.flags.is_sampled()
+        && request.traceparent == context.to_traceparent()
+        && *came == *tracestate.as_str().as_bytes()
+}
+
 /// The parent as formats name it that say whose child the sender is.
 pub(crate) fn parent_of(incoming: &Incoming<'_>) -> Option<SpanId> {
     let context = incoming.caller.as_ref()?.context()?;

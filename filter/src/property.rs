@@ -2,6 +2,7 @@
 //! encodings stand in `source/extensions/common/wasm/context.cc`): text raw, numbers, timestamps and
 //! durations in 8 bytes little-endian, booleans in one byte.
 
+use crate::config::Direction;
 use crate::host::Host;
 
 pub(crate) const LISTENER_DIRECTION: &[u8] = b"xds\0listener_direction";
@@ -32,4 +33,14 @@ pub(crate) fn text(host: &mut impl Host, path: &[u8]) -> Option<String> {
 pub(crate) fn number(host: &mut impl Host, path: &[u8]) -> Option<i64> {
     let value = host.property(path).ok()?;
     Some(i64::from_le_bytes(value.try_into().ok()?))
+}
+
+/// The side of the call that the current stream is on, unless it is configured; a listener that does
+/// not say is taken for an inbound one. Asked for each stream: where nothing else differs, Envoy
+/// lets the listeners of both directions share a root.
+pub(crate) fn direction(host: &mut impl Host, configured: Option<Direction>) -> Direction {
+    configured.unwrap_or_else(|| match number(host, LISTENER_DIRECTION) {
+        Some(2) => Direction::Outbound,
+        _ => Direction::Inbound,
+    })
 }

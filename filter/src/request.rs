@@ -22,7 +22,7 @@ pub(crate) struct Request<'a> {
     pub(crate) request_id: &'a [u8],
     n_traceparent: usize,
     n_tracestate: usize,
-    traceparent: &'a [u8],
+    pub(crate) traceparent: &'a [u8],
     tracestate: &'a [u8],
 }
 
@@ -75,10 +75,7 @@ impl<'a> Request<'a> {
 
     /// Whether the request is a gRPC call.
     pub(crate) fn is_grpc(&self) -> bool {
-        match self.content_type.strip_prefix(b"application/grpc") {
-            Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
-            None => false,
-        }
+        is_grpc(self.content_type)
     }
 
     /// The name of the span while its route is unknown: the method, or the procedure of a gRPC
@@ -116,6 +113,14 @@ impl<'a> Request<'a> {
         headers
             .filter(move |header| header.0 == name)
             .map(|header| header.1)
+    }
+}
+
+/// Whether a content type is that of a gRPC call.
+pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
+    match content_type.strip_prefix(b"application/grpc") {
+        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
+        None => false,
     }
 }
 

@@ -39,7 +39,8 @@ pub struct Rule {
 #[derive(Debug)]
 pub(crate) struct Candidate<'a, 'r> {
     pub(crate) request: &'r Request<'a>,
-    pub(crate) direction: Direction,
+    /// The direction that is configured.
+    pub(crate) direction: Option<Direction>,
     pub(crate) caller: Option<&'r Caller>,
     pub(crate) trace_id: TraceId,
     pub(crate) tracestate: &'r TraceState<'a>,
@@ -135,7 +136,7 @@ fn matching_rule<'s>(
     sampling.rules.iter().find(|rule| {
         let is_glob = |glob: &Option<Glob>, text| glob.as_ref().is_none_or(|g| g.matches(text));
         rule.direction
-            .is_none_or(|direction| direction == candidate.direction)
+            .is_none_or(|wanted| wanted == property::direction(host, candidate.direction))
             && rule
                 .method
                 .as_ref()

@@ -1,13 +1,13 @@
-//! A span from the request's headers to its end.
+//! The span of a request that is over.
 
 use std::borrow::Cow;
 
-use spanloom_wire::context::{TraceContext, TraceState};
+use spanloom_wire::context::TraceContext;
 use spanloom_wire::otlp::{AttributesWriter, SpanKind, SpanWriter, StatusCode};
 use spanloom_wire::{SpanId, Timestamp, baggage};
 
 use crate::config::{AttributeSettings, Direction, Settings, Source};
-use crate::facts::{Fact, Facts};
+use crate::facts::{Fact, Facts, Reader};
 use crate::header_block::Headers;
 use crate::host::{Host, MapKind};
 use crate::outcome::Outcome;
@@ -16,20 +16,21 @@ use crate::request::{Request, text};
 use crate::semconv::{envoy, stable};
 use crate::url::split_target;
 
-/// A span that has begun.
+/// A request whose span is to be written at its end.
 ///
-/// What the headers say is written at once, as bytes: at the end other filters may have changed
-/// them, and one growing buffer is all that a request keeps.
+/// The headers are kept as they came: at the end other filters may have changed them, and only then
+/// is it known what else belongs to the span.
 #[derive(Debug)]
 pub(crate) struct Recording {
-    /// A `Span` message so far.
-    bytes: Vec<u8>,
-    /// The method, or the procedure of a gRPC call.
-    name: Cow<'static, str>,
-    /// The place of the template that the path is of.
-    template: Option<usize>,
-    is_grpc: bool,
-    start: Timestamp,
+    pub(crate) identity: Identity,
+    /// The `tracestate` that was sent on.
+    pub(crate) tracestate: String,
+    /// The header block, unless it is long or many are kept already: then the headers are read
+    /// again at the end.
+    pub(crate) block: Option<Vec<u8>>,
+    pub(crate) start: Timestamp,
+    /// Why the span is recorded though its trace is not.
+    pub(crate) reason: Option<&'static str>,
 }
 
 /// Who the span is.
@@ -40,90 +41,44 @@ pub(crate) struct Identity {
 }
 
 impl Recording {
-    /// Begins a span with what the request's headers say.
-    pub(crate) fn begin(
+    /// Appends the whole `Span` message to `out`. Only in `on_log`.
+    pub(crate) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        host: &mut impl Host,
         settings: &Settings,
-        direction: Direction,
-        request: &Request<'_>,
-        identity: &Identity,
-        tracestate: &TraceState<'_>,
-        start: Timestamp,
-    ) -> Self {
-        let mut bytes = Vec::with_capacity(1024);
-        let mut writer = SpanWriter::message(&mut bytes);
-        write_identity(&mut writer, identity);
-        writer.trace_state(tracestate.as_str());
+        reader: &mut Reader,
+    ) {
+        let end = host.now().max(self.start);
+        let facts = reader.read(host);
+        let facts = Facts::new(&facts);
+        let direction = settings.direction.unwrap_or_else(|| facts.direction());
+        let block = match &self.block {
+            Some(block) => Cow::Borrowed(&**block),
+            None => Cow::Owned(
+                host.header_block(MapKind::RequestHeaders)
+                    .unwrap_or_default(),
+            ),
+        };
+        let request = Request::read(&block);
+        let outcome = Outcome::read(host, &facts, direction, request.is_grpc());
+        let route = route(settings, &request, &facts);
+
+        let mut writer = SpanWriter::message(out);
+        write_identity(&mut writer, &self.identity);
+        writer.trace_state(&self.tracestate);
         writer.kind(match direction {
             Direction::Inbound => SpanKind::Server,
             Direction::Outbound => SpanKind::Client,
         });
-        writer.start(start);
-        writer.attributes(|attributes| {
-            if settings.semconv.is_stable() {
-                stable::request(attributes, settings, direction, request);
-            }
-            if settings.semconv.is_envoy() {
-                envoy::request(attributes, settings, request);
-            }
-            write_chosen(attributes, &settings.attributes, request);
-        });
-        let is_grpc = request.is_grpc();
-        let mut template = None;
-        if !is_grpc && !settings.route_templates.is_empty() {
-            let target = String::from_utf8_lossy(request.target);
-            let path = split_target(&target).0;
-            template = settings
-                .route_templates
-                .iter()
-                .position(|route| route.matches(path));
-        }
+        writer.start(self.start);
+        writer.end(end);
         let name = request.name(settings.attributes.bytes_max);
-        Self {
-            bytes,
-            name,
-            template,
-            is_grpc,
-            start,
-        }
-    }
-
-    /// Whether the request is a gRPC call.
-    pub(crate) const fn is_grpc(&self) -> bool {
-        self.is_grpc
-    }
-
-    /// Ends the span: a whole `Span` message.
-    pub(crate) fn finish(
-        self,
-        host: &mut impl Host,
-        settings: &Settings,
-        direction: Direction,
-        facts: &Facts<'_>,
-        ending: &Ending<'_>,
-    ) -> Vec<u8> {
-        let Self {
-            mut bytes,
-            name,
-            template,
-            is_grpc,
-            start,
-        } = self;
-        let outcome = ending.outcome;
-        let template = template.and_then(|at| settings.route_templates.get(at));
-        let route = match template {
-            Some(template) => Some(Cow::Borrowed(template.as_str())),
-            None => facts
-                .bytes(Fact::RouteName)
-                .and_then(|name| settings.route_name.route(name))
-                .map(|route| text(route, settings.attributes.bytes_max)),
-        };
-        let mut writer = SpanWriter::message(&mut bytes);
-        writer.end(ending.end.max(start));
         match &route {
-            Some(route) if !is_grpc => writer.name(&[&*name, " ", &**route].concat()),
-            _ => writer.name(&name),
+            Some(route) => writer.name(&[&*name, " ", &**route].concat()),
+            None => writer.name(&name),
         }
-        if outcome.error_type(direction).is_some() {
+        if outcome.error_type.is_some() {
             writer.status(StatusCode::Error, "");
         }
         writer.attributes(|attributes| {
@@ -131,27 +86,40 @@ impl Recording {
                 attributes.attribute("http.route", &**route);
             }
             if settings.semconv.is_stable() {
-                stable::response(attributes, direction, facts, outcome);
+                stable::request(attributes, settings, direction, &request);
+                stable::response(attributes, direction, &facts, &outcome);
             }
             if settings.semconv.is_envoy() {
-                envoy::response(attributes, direction, facts, outcome);
+                envoy::request(attributes, settings, &request);
+                envoy::response(attributes, &facts, &outcome);
             }
-            if let Some(reason) = ending.reason {
+            if let Some(reason) = self.reason {
                 attributes.attribute("spanloom.sampling.reason", reason);
             }
-            write_chosen_late(host, attributes, &settings.attributes);
+            write_chosen(host, attributes, &settings.attributes, &request);
         });
-        bytes
     }
 }
 
-/// What is known at the end beside the facts.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ending<'a> {
-    pub(crate) end: Timestamp,
-    pub(crate) outcome: &'a Outcome,
-    /// Why the span is recorded though its trace is not.
-    pub(crate) reason: Option<&'static str>,
+/// The route of a request that is not a gRPC call: its procedure is all the route that this has.
+fn route<'a>(
+    settings: &'a Settings,
+    request: &Request<'_>,
+    facts: &Facts<'a>,
+) -> Option<Cow<'a, str>> {
+    if request.is_grpc() {
+        return None;
+    }
+    if !settings.route_templates.is_empty() {
+        let target = String::from_utf8_lossy(request.target);
+        let path = split_target(&target).0;
+        let mut templates = settings.route_templates.iter();
+        if let Some(template) = templates.find(|template| template.matches(path)) {
+            return Some(Cow::Borrowed(template.as_str()));
+        }
+    }
+    let route = settings.route_name.route(facts.bytes(Fact::RouteName)?)?;
+    Some(text(route, settings.attributes.bytes_max))
 }
 
 fn write_identity(writer: &mut SpanWriter<'_>, identity: &Identity) {
@@ -168,8 +136,9 @@ fn write_identity(writer: &mut SpanWriter<'_>, identity: &Identity) {
     writer.flags(flags);
 }
 
-/// Attributes that the configuration chose from the request.
+/// Attributes that the configuration chose.
 fn write_chosen(
+    host: &mut impl Host,
     attributes: &mut AttributesWriter<'_>,
     settings: &AttributeSettings,
     request: &Request<'_>,
@@ -184,43 +153,20 @@ fn write_chosen(
             settings.bytes_max,
         );
     }
-    for (key, source) in &settings.custom {
-        match source {
-            Source::RequestHeader(name) => {
-                if let Some(value) = request.joined(name) {
-                    attributes.attribute(key, &*text(&value, settings.bytes_max));
-                }
-            }
-            Source::Baggage(member) => {
-                let header = request.joined("baggage").unwrap_or_default();
-                if let Some(value) = baggage::get(&header, member) {
-                    attributes.attribute(key, &*text(value.as_bytes(), settings.bytes_max));
-                }
-            }
-            Source::Literal(value) => attributes.attribute(key, &**value),
-            Source::ResponseHeader(_) | Source::Property(_) | Source::Environment(_) => {}
-        }
-    }
-}
-
-/// Attributes that the configuration chose from the response and the proxy.
-fn write_chosen_late(
-    host: &mut impl Host,
-    attributes: &mut AttributesWriter<'_>,
-    settings: &AttributeSettings,
-) {
     let is_header = |source: &Source| matches!(source, Source::ResponseHeader(_));
-    let reads_headers = !settings.response_headers.is_empty()
+    let reads_response = !settings.response_headers.is_empty()
         || settings.custom.iter().any(|(_, source)| is_header(source));
-    let block = match reads_headers {
+    let block = match reads_response {
         true => host
             .header_block(MapKind::ResponseHeaders)
             .unwrap_or_default(),
         false => Vec::new(),
     };
-    let headers = Headers::new(&block);
+    let response = Headers::new(&block);
     for name in &settings.response_headers {
-        let values = headers.clone().filter(|header| header.0 == name.as_bytes());
+        let values = response
+            .clone()
+            .filter(|header| header.0 == name.as_bytes());
         let values = values.map(|header| header.1);
         write_header(
             attributes,
@@ -232,10 +178,18 @@ fn write_chosen_late(
     }
     for (key, source) in &settings.custom {
         let value = match source {
-            Source::ResponseHeader(name) => headers.get(name.as_bytes()).map(<[u8]>::to_vec),
-            Source::Property(path) => property::bytes(host, path.as_bytes()),
-            Source::Environment(name) => host.environment(name).map(String::into_bytes),
-            Source::Literal(_) | Source::RequestHeader(_) | Source::Baggage(_) => None,
+            Source::Literal(value) => Some(Cow::Borrowed(value.as_bytes())),
+            Source::Environment(name) => host
+                .environment(name)
+                .map(|value| Cow::Owned(value.into_bytes())),
+            Source::RequestHeader(name) => request.joined(name),
+            Source::ResponseHeader(name) => response.get(name.as_bytes()).map(Cow::Borrowed),
+            Source::Property(path) => property::bytes(host, path.as_bytes()).map(Cow::Owned),
+            Source::Baggage(member) => {
+                let header = request.joined("baggage").unwrap_or_default();
+                let value = baggage::get(&header, member);
+                value.map(|value| Cow::Owned(value.into_owned().into_bytes()))
+            }
         };
         if let Some(value) = value {
             attributes.attribute(key, &*text(&value, settings.bytes_max));

@@ -21,6 +21,8 @@ use stream::{State, Stream, Tools};
 
 /// More requests in flight than this in one worker pass untraced.
 const STREAMS_MAX: usize = 65_536;
+/// The headers of so many requests in flight are kept; of others they are read again at the end.
+const HEADERS_KEPT_MAX: usize = 4_096;
 /// Envoy's own limit of a configuration is far above what a sane one needs.
 const CONFIGURATION_BYTES_MAX: usize = 1024 * 1024;
 
@@ -32,6 +34,8 @@ pub struct Vm {
     pipelines: Vec<Pipeline>,
     roots: Vec<Root>,
     reader: Reader,
+    /// A span while it is written, so that none needs memory of its own.
+    span: Vec<u8>,
     streams: HashMap<u32, Stream, BuildHasherDefault<IdHasher>>,
 }
 
@@ -50,6 +54,7 @@ impl Vm {
             pipelines: Vec::new(),
             roots: Vec::new(),
             reader: Reader::Untried,
+            span: Vec::new(),
             streams: HashMap::with_hasher(BuildHasherDefault::new()),
         }
     }
@@ -167,6 +172,7 @@ impl Vm {
 
     /// Request headers arrived.
     pub fn on_request_headers(&mut self, host: &mut impl Host, id: u32) {
+        let keeps_headers = self.streams.len() < HEADERS_KEPT_MAX;
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
@@ -179,6 +185,7 @@ impl Vm {
                 counters,
                 random,
                 tracer,
+                keeps_headers,
             });
         }
     }
@@ -213,10 +220,13 @@ impl Vm {
             counters,
             random,
             tracer,
+            keeps_headers: false,
         };
-        let Some(span) = stream::finish(state, &mut tools, &mut self.reader) else {
+        let Some(recording) = stream::finish(state, &mut tools) else {
             return;
         };
+        self.span.clear();
+        recording.write(&mut self.span, host, &tracer.settings, &mut self.reader);
         counters.add(Counter::SpansAccepted, 1);
         let export = &tracer.settings.export;
         let pipeline = self
@@ -227,7 +237,7 @@ impl Vm {
             counters.add(Counter::DroppedShutdown, 1);
             return;
         };
-        if !pipeline.push(&tracer.resource, &span) {
+        if !pipeline.push(&tracer.resource, &self.span) {
             counters.add(Counter::DroppedBufferFull, 1);
         }
         if pipeline.is_full() {

@@ -4,7 +4,7 @@
 
 use spanloom_wire::otlp::AttributesWriter;
 
-use crate::config::{Direction, Settings};
+use crate::config::Settings;
 use crate::facts::{Fact, Facts};
 use crate::outcome::Outcome;
 use crate::request::{Request, text};
@@ -66,7 +66,6 @@ pub(crate) fn request(
 
 pub(crate) fn response(
     attributes: &mut AttributesWriter<'_>,
-    direction: Direction,
     facts: &Facts<'_>,
     outcome: &Outcome,
 ) {
@@ -97,7 +96,7 @@ pub(crate) fn response(
     if let Some(n) = facts.number(Fact::AttemptCount).filter(|n| *n > 1) {
         attributes.attribute("retry.count", &*n.saturating_sub(1).to_string());
     }
-    if outcome.error_type(direction).is_some() {
+    if outcome.error_type.is_some() {
         attributes.attribute("error", "true");
     }
 }

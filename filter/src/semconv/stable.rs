@@ -90,8 +90,8 @@ pub(crate) fn response(
     if let Some(grpc_status) = outcome.grpc_status {
         attributes.attribute("rpc.response.status_code", grpc_status_name(grpc_status));
     }
-    if let Some(error_type) = outcome.error_type(direction) {
-        attributes.attribute("error.type", &*error_type);
+    if let Some(error_type) = &outcome.error_type {
+        attributes.attribute("error.type", &**error_type);
     }
     if outcome.flags != ResponseFlags::default() {
         let names = outcome.flags.names();

@@ -2,10 +2,10 @@
 
 use spanloom_wire::context::Format;
 
-use crate::config::{Direction, Mode, Settings};
+use crate::config::{Mode, Settings};
 use crate::host::Host;
+use crate::resource;
 use crate::sampling::Limiter;
-use crate::{property, resource};
 
 /// A root.
 #[derive(Debug)]
@@ -32,18 +32,6 @@ impl Tracer {
             resource,
             limiter: Limiter::default(),
         }
-    }
-
-    /// The direction of the stream at hand; a listener that does not say is taken for an inbound
-    /// one. Asked for each stream: where nothing else differs, Envoy lets the listeners of both
-    /// directions share a root.
-    pub(crate) fn direction(&self, host: &mut impl Host) -> Direction {
-        self.settings.direction.unwrap_or_else(|| {
-            match property::number(host, property::LISTENER_DIRECTION) {
-                Some(2) => Direction::Outbound,
-                _ => Direction::Inbound,
-            }
-        })
     }
 
     pub(crate) fn propagates(&self) -> bool {

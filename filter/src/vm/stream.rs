@@ -4,17 +4,19 @@ use spanloom_wire::context::{Caller, Outgoing, Parent, TraceContext};
 use spanloom_wire::{Timestamp, TraceId};
 
 use super::root::Tracer;
-use crate::config::Sampling;
-use crate::facts::{Facts, Reader};
+use crate::config::{Direction, Sampling};
 use crate::host::{Host, MapKind, Status};
 use crate::metrics::{Counter, Counters};
-use crate::outcome::Outcome;
 use crate::propagation::{self, Incoming};
-use crate::property;
 use crate::random::Random;
-use crate::request::Request;
+use crate::request::{Request, is_grpc};
+use crate::response_flags::ResponseFlags;
 use crate::sampling::{self, Candidate};
-use crate::span::{Ending, Identity, Recording};
+use crate::span::{Identity, Recording};
+use crate::{outcome, property};
+
+/// A header block that is longer is not kept until the end of its request.
+const BLOCK_BYTES_MAX: usize = 16 * 1024;
 
 /// A request in flight.
 #[derive(Debug)]
@@ -30,9 +32,9 @@ pub(super) enum State {
     Fresh,
     /// It is not sampled, but sent on with this identity.
     Passed(Identity, Timestamp),
-    /// Its span has begun.
-    Recorded(Identity, Box<Recording>),
-    /// Its span is finished.
+    /// It is sampled.
+    Recorded(Box<Recording>),
+    /// Nothing is left to do.
     Over,
 }
 
@@ -42,6 +44,8 @@ pub(super) struct Tools<'a, H> {
     pub(super) counters: &'a mut Counters,
     pub(super) random: &'a mut Random,
     pub(super) tracer: &'a mut Tracer,
+    /// Whether there is room to keep the headers of one request more.
+    pub(super) keeps_headers: bool,
 }
 
 /// The request's headers are here: continue or start its trace, and tell the next one.
@@ -55,44 +59,17 @@ pub(super) fn begin(tools: &mut Tools<'_, impl Host>) -> State {
         tools.counters.add(Counter::HostErrors, 1);
         return State::Over;
     };
-    let request = Request::read(&block);
-    trace(tools, &request, trace_id, None)
+    trace(tools, block, trace_id, None)
 }
 
-/// The request is over: its span, if it is to have one.
-pub(super) fn finish(
-    state: State,
-    tools: &mut Tools<'_, impl Host>,
-    reader: &mut Reader,
-) -> Option<Vec<u8>> {
-    let (recording, is_kept) = match state {
-        State::Recorded(_, recording) => (*recording, false),
-        State::Passed(identity, start) => (keep(tools, &identity, start)?, true),
-        State::Fresh => (begin_late(tools)?, false),
-        State::Over => return None,
-    };
-    let end = tools.host.now();
-    let block = reader.read(tools.host);
-    let facts = Facts::new(&block);
-    let outcome = Outcome::read(tools.host, &facts, recording.is_grpc());
-    let direction = tools.tracer.direction(tools.host);
-    let reason = match is_kept {
-        true if outcome.error_type(direction).is_some() => Some("error"),
-        true => Some("slow"),
-        false => None,
-    };
-    let ending = Ending {
-        end,
-        outcome: &outcome,
-        reason,
-    };
-    Some(recording.finish(
-        tools.host,
-        &tools.tracer.settings,
-        direction,
-        &facts,
-        &ending,
-    ))
+/// The request is over: what its span is to be made of, if it is to have one.
+pub(super) fn finish(state: State, tools: &mut Tools<'_, impl Host>) -> Option<Box<Recording>> {
+    match state {
+        State::Recorded(recording) => Some(recording),
+        State::Passed(identity, start) => keep(tools, identity, start),
+        State::Fresh => finish_late(tools),
+        State::Over => None,
+    }
 }
 
 /// The cheap way for the many: a request without a trace, whose new trace is not sampled. Two looks
@@ -136,10 +113,11 @@ fn has_header(host: &mut impl Host, name: &str) -> bool {
 /// as `late` says with the time at which it began.
 fn trace(
     tools: &mut Tools<'_, impl Host>,
-    request: &Request<'_>,
+    block: Vec<u8>,
     trace_id: TraceId,
     late: Option<Timestamp>,
 ) -> State {
+    let request = &Request::read(&block);
     let incoming = Incoming::read(request, &tools.tracer.settings.propagation);
     if incoming.is_broken {
         tools.counters.add(Counter::ContextRestarted, 1);
@@ -148,10 +126,9 @@ fn trace(
         Some(Parent::Span(trace_id, _) | Parent::Trace(trace_id)) => trace_id,
         Some(Parent::None) | None => trace_id,
     };
-    let direction = tools.tracer.direction(tools.host);
     let candidate = Candidate {
         request,
-        direction,
+        direction: tools.tracer.settings.direction,
         caller: incoming.caller.as_ref(),
         trace_id,
         tracestate: &incoming.tracestate,
@@ -174,7 +151,12 @@ fn trace(
     };
     let tracestate = decision.update(&incoming.tracestate);
 
-    if tracer.propagates() && late.is_none() {
+    let is_told = tracer.propagates()
+        && late.is_none()
+        && (decision.sampled
+            || !tracer.speaks_w3c_only()
+            || !propagation::passes_untouched(request, &incoming, &tracestate));
+    if is_told {
         let parent = identity.parent;
         let outgoing = Outgoing {
             context,
@@ -194,20 +176,27 @@ fn trace(
         return State::Passed(identity, start);
     }
     let start = late.unwrap_or_else(|| tools.host.now());
-    let settings = &tracer.settings;
-    let recording = Recording::begin(settings, direction, request, &identity, &tracestate, start);
-    State::Recorded(identity, Box::new(recording))
+    let tracestate = tracestate.as_str().to_owned();
+    let is_kept = tools.keeps_headers && block.len() <= BLOCK_BYTES_MAX;
+    let block = is_kept.then_some(block);
+    State::Recorded(Box::new(Recording {
+        identity,
+        tracestate,
+        block,
+        start,
+        reason: None,
+    }))
 }
 
 /// A request that was refused before the filter saw it: its headers are there once more.
-fn begin_late(tools: &mut Tools<'_, impl Host>) -> Option<Recording> {
+fn finish_late(tools: &mut Tools<'_, impl Host>) -> Option<Box<Recording>> {
     let start = property::number(tools.host, property::REQUEST_TIME)?;
     let start = Timestamp::from_nanos(u64::try_from(start).ok()?);
     let block = tools.host.header_block(MapKind::RequestHeaders).ok()?;
     let trace_id = tools.random.trace_id();
-    match trace(tools, &Request::read(&block), trace_id, Some(start)) {
-        State::Recorded(_, recording) => Some(*recording),
-        State::Passed(identity, start) => keep(tools, &identity, start),
+    match trace(tools, block, trace_id, Some(start)) {
+        State::Recorded(recording) => Some(recording),
+        State::Passed(identity, start) => keep(tools, identity, start),
         State::Fresh | State::Over => None,
     }
 }
@@ -216,22 +205,25 @@ fn begin_late(tools: &mut Tools<'_, impl Host>) -> Option<Recording> {
 /// was told that it is not sampled, so the span has no children, and maybe no parent.
 fn keep(
     tools: &mut Tools<'_, impl Host>,
-    identity: &Identity,
+    identity: Identity,
     start: Timestamp,
-) -> Option<Recording> {
+) -> Option<Box<Recording>> {
     let sampling = &tools.tracer.settings.sampling;
-    if !sampling.keeps_some() || !(is_slow(tools.host, sampling, start) || has_failed(tools)) {
+    let direction = tools.tracer.settings.direction;
+    let reason = if sampling.keeps_errors && has_failed(tools.host, direction) {
+        "error"
+    } else if is_slow(tools.host, sampling, start) {
+        "slow"
+    } else {
         return None;
-    }
-    let block = tools.host.header_block(MapKind::RequestHeaders).ok()?;
-    let request = Request::read(&block);
-    let incoming = Incoming::read(&request, &tools.tracer.settings.propagation);
-    let direction = tools.tracer.direction(tools.host);
-    let settings = &tools.tracer.settings;
-    let state = &incoming.tracestate;
-    Some(Recording::begin(
-        settings, direction, &request, identity, state, start,
-    ))
+    };
+    Some(Box::new(Recording {
+        identity,
+        tracestate: String::new(),
+        block: None,
+        start,
+        reason: Some(reason),
+    }))
 }
 
 fn is_slow(host: &mut impl Host, sampling: &Sampling, start: Timestamp) -> bool {
@@ -239,25 +231,27 @@ fn is_slow(host: &mut impl Host, sampling: &Sampling, start: Timestamp) -> bool 
     limit_ms > 0 && host.now().since(start).as_millis() > limit_ms
 }
 
-/// Whether the request failed, by what one property says: the status, or gRPC's.
-fn has_failed(tools: &mut Tools<'_, impl Host>) -> bool {
-    if !tools.tracer.settings.sampling.keeps_errors {
-        return false;
-    }
-    let outcome = Outcome {
-        status: property::number(tools.host, property::RESPONSE_CODE).filter(|code| *code > 0),
-        ..Outcome::default()
+fn has_failed(host: &mut impl Host, direction: Option<Direction>) -> bool {
+    let status = property::number(host, property::RESPONSE_CODE).filter(|code| *code > 0);
+    // Other requests have a gRPC status too, which Envoy makes from HTTP's.
+    let content_type = host
+        .header(MapKind::RequestHeaders, "content-type")
+        .unwrap_or_default();
+    let grpc_status = match is_grpc(&content_type) {
+        true => outcome::read_grpc_status(host),
+        false => None,
     };
-    outcome
-        .error_type(tools.tracer.direction(tools.host))
-        .is_some()
+    let direction = property::direction(host, direction);
+    outcome::error_type(direction, status, ResponseFlags::default(), grpc_status).is_some()
 }
 
 impl State {
     /// Tells the caller which span answers.
     pub(super) fn respond(&self, host: &mut impl Host) -> Result<(), Status> {
-        let (State::Passed(identity, _) | State::Recorded(identity, _)) = self else {
-            return Ok(());
+        let identity = match self {
+            State::Passed(identity, _) => identity,
+            State::Recorded(recording) => &recording.identity,
+            State::Fresh | State::Over => return Ok(()),
         };
         let value = identity.context.to_traceparent();
         host.replace_header(MapKind::ResponseHeaders, "traceresponse", &value)

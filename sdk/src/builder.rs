@@ -1,29 +1,29 @@
 //! From settings to running tracing.
 
 use std::io::{IsTerminal, stdout};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SdkTracerProvider, SpanExporter};
+use opentelemetry_sdk::trace::{ShouldSample, SpanExporter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::bridge;
 use crate::error::Error;
-use crate::export::{self, BatchProcessor, Console};
+use crate::export::{self, Console, ExportThread};
 use crate::guard::Guard;
 use crate::log::{self, LogFormat};
-use crate::propagator::{HintedIds, Propagator};
+use crate::propagator::Propagator;
 use crate::resource::resource;
-use crate::sampler::sampler;
+use crate::sampler::Decider;
 use crate::settings::{BatchSettings, Destination, Settings, process_environment};
-use crate::trace::{self, Shortcut, TracerProvider};
+use crate::trace::{self, Core, TracerProvider};
 
-type MakeProcessor =
-    Box<dyn FnOnce(BatchSettings, Resource) -> Result<BatchProcessor, Error> + Send>;
+type StartExport = Box<dyn FnOnce(BatchSettings, Resource) -> Result<ExportThread, Error>>;
 
 type Lookup = Box<dyn Fn(&str) -> Option<String>>;
 
@@ -35,7 +35,8 @@ pub struct Builder {
     service_name: Option<String>,
     resource_attributes: Vec<KeyValue>,
     lookup: Lookup,
-    make_processor: Option<MakeProcessor>,
+    start_export: Option<StartExport>,
+    sampler: Option<Box<dyn ShouldSample>>,
     log_format: LogFormat,
     flush_timeout: Duration,
     has_subscriber: bool,
@@ -47,7 +48,8 @@ impl Default for Builder {
             service_name: None,
             resource_attributes: Vec::new(),
             lookup: Box::new(process_environment),
-            make_processor: None,
+            start_export: None,
+            sampler: None,
             // People read terminals, machines read the rest.
             log_format: if stdout().is_terminal() {
                 LogFormat::Text
@@ -95,7 +97,13 @@ impl Builder {
 
     /// Sends spans here rather than over OTLP.
     pub fn exporter(mut self, exporter: impl SpanExporter + 'static) -> Self {
-        self.make_processor = Some(processor_of(move || Ok(exporter)));
+        self.start_export = Some(export_by(move || Ok(exporter)));
+        self
+    }
+
+    /// Decides about every span, unless `OTEL_TRACES_SAMPLER` names a sampler.
+    pub fn sampler(mut self, sampler: impl ShouldSample + 'static) -> Self {
+        self.sampler = Some(Box::new(sampler));
         self
     }
 
@@ -137,9 +145,34 @@ impl Builder {
     }
 
     fn provider(&mut self, settings: &Settings) -> Result<TracerProvider, Error> {
+        let decider = match self.sampler.take() {
+            _ if settings.disabled => None,
+            Some(in_code) if !settings.is_sampler_given => Some(Decider::by(in_code)),
+            _ => Some(Decider::new(settings.sampler)),
+        };
+        Ok(TracerProvider::new(Core {
+            decider,
+            limits: settings.limits,
+            export: self.export(settings)?,
+            propagator: Propagator::new(settings.formats.clone(), settings.has_baggage),
+            is_shut_down: AtomicBool::new(false),
+        }))
+    }
+
+    fn export(&mut self, settings: &Settings) -> Result<Option<ExportThread>, Error> {
+        let start = match (settings.destination, self.start_export.take()) {
+            _ if settings.disabled => return Ok(None),
+            (Destination::Nowhere, _) => return Ok(None),
+            (_, Some(in_code)) => in_code,
+            (Destination::Console, None) => export_by(|| Ok(Console)),
+            (Destination::Otlp, None) => {
+                let endpoint = settings.endpoint.clone();
+                export_by(move || export::exporter(&endpoint))
+            }
+        };
         let name = self.service_name.as_deref();
         let resource = resource(settings, &self.resource_attributes, name);
-        provider(settings, resource, self.make_processor.take())
+        start(settings.batch, resource).map(Some)
     }
 
     fn guard(self, provider: TracerProvider, settings: &Settings) -> Guard {
@@ -150,47 +183,11 @@ impl Builder {
     }
 }
 
-fn provider(
-    settings: &Settings,
-    resource: Resource,
-    make_processor: Option<MakeProcessor>,
-) -> Result<TracerProvider, Error> {
-    let propagator = Propagator::new(settings.formats.clone(), settings.has_baggage);
-    if settings.disabled {
-        // Contexts still travel on, as the specification asks: only the spans are missing.
-        let sdk = SdkTracerProvider::builder().build();
-        return Ok(TracerProvider::new(sdk, Shortcut::AllSpans, propagator));
-    }
-    let start = |make: MakeProcessor| make(settings.batch, resource.clone());
-    let processor = match (settings.destination, make_processor) {
-        (Destination::Nowhere, _) => None,
-        (_, Some(in_code)) => Some(start(in_code)?),
-        (Destination::Console, None) => Some(start(processor_of(|| Ok(Console)))?),
-        (Destination::Otlp, None) => {
-            let endpoint = settings.endpoint.clone();
-            Some(start(processor_of(move || export::exporter(&endpoint)))?)
-        }
-    };
-    let mut builder = SdkTracerProvider::builder()
-        .with_resource(resource.clone())
-        .with_id_generator(HintedIds::default())
-        .with_span_limits(settings.limits)
-        .with_sampler(sampler(settings.sampler));
-    if let Some(processor) = processor {
-        builder = builder.with_span_processor(processor);
-    }
-    let shortcut = match settings.sampler.follows_unsampled_parent() {
-        true => Shortcut::UnsampledChildren,
-        false => Shortcut::None,
-    };
-    Ok(TracerProvider::new(builder.build(), shortcut, propagator))
-}
-
-/// How a processor is made once settings and resource are known.
-fn processor_of<E: SpanExporter + 'static>(
+/// How the export starts once settings and resource are known.
+fn export_by<E: SpanExporter + 'static>(
     make_exporter: impl FnOnce() -> Result<E, Error> + Send + 'static,
-) -> MakeProcessor {
-    Box::new(|settings, resource| BatchProcessor::start(make_exporter, settings, resource))
+) -> StartExport {
+    Box::new(|settings, resource| ExportThread::start(make_exporter, settings, resource))
 }
 
 fn install_subscriber(

@@ -39,7 +39,7 @@ impl Guard {
     ///
     /// [`Error::NotDelivered`] when a batch failed or five seconds did not suffice.
     pub fn flush(&self) -> Result<(), Error> {
-        delivered(self.provider.sdk().force_flush())
+        delivered(self.provider.flush())
     }
 
     /// Like dropping the guard, but says whether every span was delivered.
@@ -49,11 +49,7 @@ impl Guard {
     /// [`Error::NotDelivered`] when the last batch failed or the time did not suffice.
     pub fn shutdown(mut self) -> Result<(), Error> {
         self.is_shut_down = true;
-        delivered(
-            self.provider
-                .sdk()
-                .shutdown_with_timeout(self.flush_timeout),
-        )
+        delivered(self.provider.shutdown(self.flush_timeout))
     }
 
     /// The source of tracers, for code that wants it handed over rather than global.
@@ -77,11 +73,7 @@ impl Drop for Guard {
         if self.is_shut_down {
             return;
         }
-        if let Err(error) = delivered(
-            self.provider
-                .sdk()
-                .shutdown_with_timeout(self.flush_timeout),
-        ) {
+        if let Err(error) = delivered(self.provider.shutdown(self.flush_timeout)) {
             tracing::warn!(target: "spanloom", error = &error as &dyn std::error::Error, "at the end");
         }
     }

@@ -4,6 +4,7 @@
 //! [HTTP semantic conventions]: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 
 mod body;
+mod role;
 
 use std::borrow::Cow;
 
@@ -12,6 +13,7 @@ use opentelemetry::KeyValue;
 
 pub use body::TracedBody;
 pub(crate) use body::fail;
+pub(crate) use role::Role;
 
 /// The method as it may be used in names and attributes: one of the known ones, or `_OTHER`, so
 /// that a client cannot make up names without end.

@@ -23,16 +23,20 @@
 //! runtime, and no collector has to be there yet.
 //!
 //! [`tower::ServerLayer`] gives each request to a tower or axum service a SERVER span that
-//! continues the trace of the sidecar in front of it, and [`reqwest::SendTraced`] gives each
-//! outgoing request a CLIENT span and sends its context along. Both stand on the OpenTelemetry
-//! API rather than on `tracing` spans, which cost several times as much.
+//! continues the trace of the sidecar in front of it. [`tower::ClientLayer`] and
+//! [`reqwest::SendTraced`] give each outgoing request a CLIENT span and send its context along;
+//! [`grpc`] does both for tonic, and [`task`] takes the context to other tasks and threads. All of
+//! them stand on the OpenTelemetry API rather than on `tracing` spans, which cost several times as
+//! much. The feature `testing` adds a kit for tests of traced programs.
 //!
 //! What this crate is not: an API of its own. Spans are made with [`opentelemetry`] or `tracing`.
 //! The OpenTelemetry crates keep their state in globals, so two versions of them in one program do
 //! not see each other; use the ones that are re-exported here.
 
+pub mod grpc;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+pub mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tower;
@@ -44,6 +48,7 @@ mod export;
 mod guard;
 mod http;
 mod log;
+mod percent;
 mod propagator;
 mod resource;
 mod sampler;

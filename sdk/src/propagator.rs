@@ -6,16 +6,13 @@
 //!
 //! A caller may say things that a [`SpanContext`] has no room for: that the decision about
 //! sampling is left to us, that there is a decision but no trace, or a trace without a span. These
-//! travel as a [`Hint`] in the context, and our sampler and id generator look for it.
-
-use std::cell::Cell;
+//! travel as a [`Hint`] in the context, where our tracer looks for it.
 
 use opentelemetry::Context;
 use opentelemetry::propagation::text_map_propagator::FieldIter;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
 use opentelemetry_sdk::propagation::BaggagePropagator;
-use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use spanloom_wire::context::{
     Caller, Format, Outgoing, Parent, SamplingState, TRACEPARENT, TRACESTATE, TraceContext,
     TraceFlags as WireFlags, extract,
@@ -201,38 +198,6 @@ fn to_wire(span: &SpanContext) -> Option<TraceContext> {
         span_id: spanloom_wire::SpanId::from_bytes(span.span_id().to_bytes())?,
         flags: WireFlags::from_bits(span.trace_flags().to_u8()),
     })
-}
-
-thread_local! {
-    /// The id of the trace that the next span of this thread begins.
-    static NEXT_TRACE_ID: Cell<Option<TraceId>> = const { Cell::new(None) };
-}
-
-/// Runs `start` so that a trace that begins in it has the hinted id, if there is one.
-pub(crate) fn with_hinted_id<T>(parent: &Context, start: impl FnOnce() -> T) -> T {
-    let Some(trace_id) = Hint::of(parent).and_then(|hint| hint.trace_id) else {
-        return start();
-    };
-    NEXT_TRACE_ID.set(Some(trace_id));
-    let started = start();
-    NEXT_TRACE_ID.set(None);
-    started
-}
-
-/// Random ids, but for traces that have one already. The SDK offers no other way to set an id.
-#[derive(Debug, Default)]
-pub(crate) struct HintedIds(RandomIdGenerator);
-
-impl IdGenerator for HintedIds {
-    fn new_trace_id(&self) -> TraceId {
-        NEXT_TRACE_ID
-            .take()
-            .unwrap_or_else(|| self.0.new_trace_id())
-    }
-
-    fn new_span_id(&self) -> SpanId {
-        self.0.new_span_id()
-    }
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use std::mem::take;
 use std::sync::LazyLock;
 
 use ::reqwest::{Client, Error, Request, RequestBuilder, Response, ResponseBuilderExt};
-use opentelemetry::trace::{FutureExt, SpanBuilder, SpanKind, Status, TraceContextExt};
+use opentelemetry::trace::{FutureExt, SpanBuilder, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::HeaderInjector;
 
-use crate::http::{self, TracedBody, fail};
+use crate::http::{self, Role, TracedBody, fail};
 use crate::trace::{SpanSource, TracerProvider};
 
 /// Sends a request with a span around it.
@@ -120,23 +120,19 @@ fn redacted(url: &::reqwest::Url) -> String {
 }
 
 fn on_response(response: Response, context: Context) -> Response {
-    let status = response.status();
-    // To a client every refusal is an error, to a server only its own.
-    let is_error = status.is_client_error() || status.is_server_error();
-    let span = context.span();
-    span.set_attributes(http::status_attributes(status, is_error));
+    Role::HttpClient.record_head(&context, response.status(), response.headers());
     if let Some(version) = http::protocol_version(response.version()) {
-        span.set_attribute(KeyValue::new("network.protocol.version", version));
-    }
-    if is_error {
-        span.set_status(Status::error(""));
+        context
+            .span()
+            .set_attribute(KeyValue::new("network.protocol.version", version));
     }
     // The conversion back takes the URL from an extension that only a builder can make.
     let mut url = ::http::Response::builder()
         .url(response.url().clone())
         .body(());
     let response = ::http::Response::<::reqwest::Body>::from(response);
-    let mut response = response.map(|body| ::reqwest::Body::wrap(TracedBody::new(body, context)));
+    let mut response = response
+        .map(|body| ::reqwest::Body::wrap(TracedBody::new(body, context, Role::HttpClient)));
     if let Ok(url) = &mut url {
         response.extensions_mut().extend(take(url.extensions_mut()));
     }

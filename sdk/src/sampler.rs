@@ -2,7 +2,9 @@
 
 use opentelemetry::Context;
 use opentelemetry::KeyValue;
-use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId, TraceState};
+use opentelemetry::trace::{
+    Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt, TraceId, TraceState,
+};
 use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, ShouldSample};
 use spanloom_wire::context::{SamplingState, TraceState as WireState};
 use spanloom_wire::sampling::{Decision, Threshold, randomness};
@@ -10,59 +12,83 @@ use spanloom_wire::sampling::{Decision, Threshold, randomness};
 use crate::propagator::Hint;
 use crate::settings::{RootSampler, SamplerSetting};
 
-/// The sampler of a setting.
-pub(crate) fn sampler(setting: SamplerSetting) -> Box<dyn ShouldSample> {
-    let root: Box<dyn ShouldSample> = match setting.root {
-        RootSampler::On => Box::new(Sampler::AlwaysOn),
-        RootSampler::Off => Box::new(Sampler::AlwaysOff),
-        RootSampler::Ratio(ratio) => Box::new(Sampler::TraceIdRatioBased(ratio)),
-        RootSampler::Consistent(ratio) => Box::new(ConsistentSampler {
-            threshold: Threshold::from_ratio(ratio),
-        }),
-    };
-    if !setting.parent_based {
-        return root;
-    }
-    // Not `Sampler::ParentBased`, which throws away the tracestate that its root writes.
-    let parent_based = Box::new(Sampler::parent_based(root.clone()));
-    Box::new(HintedSampler { root, parent_based })
+/// Decides about spans: by their parent where that is to decide, else by a sampler.
+#[derive(Debug)]
+pub(crate) struct Decider {
+    sampler: Box<dyn ShouldSample>,
+    parent_based: bool,
 }
 
-/// Follows what a caller said without the words of a span's context: see [`Hint`].
-#[derive(Clone, Debug)]
-struct HintedSampler {
-    root: Box<dyn ShouldSample>,
-    parent_based: Box<dyn ShouldSample>,
-}
-
-impl ShouldSample for HintedSampler {
-    fn should_sample(
-        &self,
-        parent: Option<&Context>,
-        trace_id: TraceId,
-        name: &str,
-        kind: &SpanKind,
-        attributes: &[KeyValue],
-        links: &[Link],
-    ) -> SamplingResult {
-        let hint = parent.and_then(Hint::of).map(|hint| hint.sampling);
-        let sampler = match hint {
-            None => &self.parent_based,
-            Some(SamplingState::Deferred) => &self.root,
-            Some(SamplingState::Drop) => return fixed(SamplingDecision::Drop),
-            Some(SamplingState::Keep | SamplingState::Debug) => {
-                return fixed(SamplingDecision::RecordAndSample);
-            }
+impl Decider {
+    /// As a setting says.
+    pub(crate) fn new(setting: SamplerSetting) -> Self {
+        let sampler: Box<dyn ShouldSample> = match setting.root {
+            RootSampler::On => Box::new(Sampler::AlwaysOn),
+            RootSampler::Off => Box::new(Sampler::AlwaysOff),
+            RootSampler::Ratio(ratio) => Box::new(Sampler::TraceIdRatioBased(ratio)),
+            RootSampler::Consistent(ratio) => Box::new(ConsistentSampler {
+                threshold: Threshold::from_ratio(ratio),
+            }),
         };
-        sampler.should_sample(parent, trace_id, name, kind, attributes, links)
+        Self {
+            sampler,
+            parent_based: setting.parent_based,
+        }
+    }
+
+    /// As this sampler says, about every span.
+    pub(crate) fn by(sampler: Box<dyn ShouldSample>) -> Self {
+        Self {
+            sampler,
+            parent_based: false,
+        }
+    }
+
+    /// Decides about a span to be started. `parent_span` is the one in `parent`.
+    ///
+    /// The SDK's own parent-based sampler throws away the tracestate that a root's sampler writes,
+    /// and knows nothing of a [`Hint`].
+    pub(crate) fn decide(
+        &self,
+        parent: &Context,
+        parent_span: &SpanContext,
+        trace_id: TraceId,
+        span: &SpanBuilder,
+    ) -> SamplingResult {
+        if self.parent_based {
+            // A span of this process has been decided about, and hints are for others.
+            let is_local = parent_span.is_valid() && !parent_span.is_remote();
+            let hint = if is_local { None } else { Hint::of(parent) };
+            let said = hint.map(|hint| hint.sampling);
+            let is_sampled = match said {
+                Some(SamplingState::Deferred) => None,
+                Some(SamplingState::Drop) => Some(false),
+                Some(SamplingState::Keep | SamplingState::Debug) => Some(true),
+                None => parent_span.is_valid().then(|| parent_span.is_sampled()),
+            };
+            if let Some(is_sampled) = is_sampled {
+                return SamplingResult {
+                    decision: decision(is_sampled),
+                    attributes: Vec::new(),
+                    trace_state: parent_span.trace_state().clone(),
+                };
+            }
+        }
+        self.sampler.should_sample(
+            Some(parent),
+            trace_id,
+            &span.name,
+            span.span_kind.as_ref().unwrap_or(&SpanKind::Internal),
+            span.attributes.as_deref().unwrap_or_default(),
+            span.links.as_deref().unwrap_or_default(),
+        )
     }
 }
 
-fn fixed(decision: SamplingDecision) -> SamplingResult {
-    SamplingResult {
-        decision,
-        attributes: Vec::new(),
-        trace_state: TraceState::default(),
+fn decision(is_sampled: bool) -> SamplingDecision {
+    match is_sampled {
+        true => SamplingDecision::RecordAndSample,
+        false => SamplingDecision::Drop,
     }
 }
 
@@ -101,10 +127,7 @@ impl ShouldSample for ConsistentSampler {
         } else {
             updated.as_str().parse::<TraceState>().unwrap_or(inherited)
         };
-        let decision = match decision.sampled {
-            true => SamplingDecision::RecordAndSample,
-            false => SamplingDecision::Drop,
-        };
+        let decision = self::decision(decision.sampled);
         SamplingResult {
             decision,
             attributes: Vec::new(),
@@ -116,7 +139,7 @@ impl ShouldSample for ConsistentSampler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags};
+    use opentelemetry::trace::{SpanId, TraceFlags};
 
     fn decide(ratio: f64, trace_id: u128, tracestate: &str) -> (bool, String) {
         let state: TraceState = tracestate.parse().unwrap();
@@ -128,12 +151,13 @@ mod tests {
             state,
         );
         let caller = Context::new().with_remote_span_context(caller);
-        let sampler = sampler(SamplerSetting {
+        let setting = SamplerSetting {
             root: RootSampler::Consistent(ratio),
             parent_based: false,
-        });
-        let id = TraceId::from(trace_id);
-        let result = sampler.should_sample(Some(&caller), id, "", &SpanKind::Server, &[], &[]);
+        };
+        let span = caller.span().span_context().clone();
+        let result =
+            Decider::new(setting).decide(&caller, &span, trace_id.into(), &SpanBuilder::default());
         let is_sampled = result.decision == SamplingDecision::RecordAndSample;
         (is_sampled, result.trace_state.header())
     }

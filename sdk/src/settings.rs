@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) formats: Vec<Format>,
     pub(crate) has_baggage: bool,
     pub(crate) sampler: SamplerSetting,
+    /// Whether the environment names it.
+    pub(crate) is_sampler_given: bool,
     pub(crate) destination: Destination,
     pub(crate) endpoint: Endpoint,
     pub(crate) batch: BatchSettings,
@@ -80,6 +82,7 @@ impl Settings {
             resource_attributes,
             formats,
             has_baggage,
+            is_sampler_given: reader.given("OTEL_TRACES_SAMPLER").is_some(),
             sampler: SamplerSetting::read(&mut reader),
             destination: reader.destination(),
             endpoint: Endpoint::read(&mut reader),

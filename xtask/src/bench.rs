@@ -15,12 +15,13 @@ use xtask::step::step;
 use xtask::workspace::{cargo, run as run_command, target_dir};
 
 /// What can be measured.
-pub(crate) const NAMES: [&str; 2] = ["collector", "filter"];
+pub(crate) const NAMES: [&str; 3] = ["collector", "filter", "sdk"];
 
 /// Builds what `name` needs and runs it with `arguments`; its exit code is ours.
 pub(crate) fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
     let mut command = match name {
         "filter" => filter()?,
+        "sdk" => benchmark("sdk-bench")?,
         _ => collector()?,
     };
     step(&format!("measuring: {name}"), || {

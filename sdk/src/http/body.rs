@@ -11,6 +11,8 @@ use opentelemetry::trace::{Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 use pin_project_lite::pin_project;
 
+use super::Role;
+
 pin_project! {
     /// The body `B`, with the span of its request. The span ends when the last frame has been
     /// read, when reading fails, or when the body is dropped because the peer is gone.
@@ -20,6 +22,7 @@ pin_project! {
         inner: B,
         span: Option<Context>,
         n_bytes: i64,
+        role: Role,
     }
 
     impl<B: Body> PinnedDrop for TracedBody<B> {
@@ -30,7 +33,7 @@ pin_project! {
                 if !is_whole {
                     fail(&span, "cancelled", "the body was dropped before its end");
                 }
-                finish(&span, *this.n_bytes);
+                finish(&span, *this.role, *this.n_bytes);
             }
         }
     }
@@ -38,20 +41,17 @@ pin_project! {
 
 impl<B: Body> TracedBody<B> {
     /// Hands the span over to the body.
-    pub(crate) fn new(inner: B, span: Context) -> Self {
+    pub(crate) fn new(inner: B, span: Context, role: Role) -> Self {
         // A body without frames may never be polled, and its length is known now.
-        if inner.is_end_stream() {
-            finish(&span, 0);
-            return Self {
-                inner,
-                span: None,
-                n_bytes: 0,
-            };
+        let is_empty = inner.is_end_stream();
+        if is_empty {
+            finish(&span, role, 0);
         }
         Self {
             inner,
-            span: Some(span),
+            span: (!is_empty).then_some(span),
             n_bytes: 0,
+            role,
         }
     }
 }
@@ -73,16 +73,19 @@ impl<B: Body<Error: Into<Box<dyn StdError + Send + Sync>>>> Body for TracedBody<
             Some(Ok(frame)) => {
                 let n_bytes = frame.data_ref().map_or(0, Buf::remaining);
                 *this.n_bytes += i64::try_from(n_bytes).unwrap_or(i64::MAX);
+                if let (Some(trailers), Some(span)) = (frame.trailers_ref(), &this.span) {
+                    this.role.record_trailers(span, trailers);
+                }
             }
             Some(Err(_)) => {
                 if let Some(span) = this.span.take() {
                     fail(&span, "body", "reading the body failed");
-                    finish(&span, *this.n_bytes);
+                    finish(&span, *this.role, *this.n_bytes);
                 }
             }
             None => {
                 if let Some(span) = this.span.take() {
-                    finish(&span, *this.n_bytes);
+                    finish(&span, *this.role, *this.n_bytes);
                 }
             }
         }
@@ -109,8 +112,10 @@ pub(crate) fn fail(
     span.set_status(Status::error(description));
 }
 
-fn finish(context: &Context, n_bytes: i64) {
+fn finish(context: &Context, role: Role, n_bytes: i64) {
     let span = context.span();
-    span.set_attribute(KeyValue::new("http.response.body.size", n_bytes));
+    if !role.is_grpc() {
+        span.set_attribute(KeyValue::new("http.response.body.size", n_bytes));
+    }
     span.end();
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::percent::decode as percent_decode;
+
 /// Why a list cannot be read. The specification wants the whole list refused then, since a half
 /// of it may say something else than was meant.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,25 +50,6 @@ pub(super) fn parse(list: &str) -> Result<Vec<(String, String)>, Problem> {
         }
     }
     Ok(pairs)
-}
-
-/// `%41` becomes `A`; nothing comes back for broken escapes or for bytes that are not UTF-8.
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let decoded = match byte {
-            b'%' => hex_digit(rest.next()?)? << 4 | hex_digit(rest.next()?)?,
-            plain => plain,
-        };
-        bytes.push(decoded);
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn hex_digit(byte: u8) -> Option<u8> {
-    let digit = char::from(byte).to_digit(16)?;
-    u8::try_from(digit).ok()
 }
 
 #[cfg(test)]

@@ -66,11 +66,6 @@ impl SamplerSetting {
         };
         Self { root, parent_based }
     }
-
-    /// Whether the child of an unsampled parent is never sampled.
-    pub(crate) fn follows_unsampled_parent(self) -> bool {
-        self.parent_based || self.root == RootSampler::Off
-    }
 }
 
 const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";

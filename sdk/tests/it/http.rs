@@ -6,13 +6,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use futures::{StreamExt, stream};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioExecutor;
 use opentelemetry::trace::{TraceContextExt, TracerProvider as _};
 use opentelemetry::{Context, trace::Tracer as _};
 use spanloom::reqwest::SendTraced;
 use spanloom::testing::Sink;
-use spanloom::tower::ServerLayer;
+use spanloom::tower::{ClientLayer, ServerLayer};
 use spanloom::{Guard, TracerProvider, opentelemetry};
 use tokio::net::TcpListener;
+use tower::{Layer, Service, ServiceExt};
 
 const ATTRIBUTES: [&str; 5] = [
     "http.request.method",
@@ -224,4 +227,33 @@ async fn an_abandoned_request_ends_its_span() {
         "{tree}"
     );
     assert!(!Context::current().has_active_span());
+}
+
+#[tokio::test]
+async fn a_client_of_hyper_gets_spans_from_the_layer() {
+    let (guard, sink) = start();
+    let base = serve(&guard).await;
+    let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build_http();
+    let layer = ClientLayer::new().with_tracer_provider(guard.tracer_provider());
+    let mut client = layer.layer(client);
+    let url = format!("{base}/orders/7?sig=secret");
+    let request = http::Request::get(&url).body(Body::empty()).unwrap();
+    let response = client.ready().await.unwrap().call(request).await.unwrap();
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "tea"
+    );
+    let missing = http::Request::get(format!("{base}/missing"))
+        .body(Body::empty())
+        .unwrap();
+    drop(client.call(missing).await.unwrap());
+    guard.flush().unwrap();
+    let tree = sink.tree(&["url.full", "http.response.status_code", "error.type"]);
+    assert_eq!(
+        tree.replace(&base, "BASE"),
+        "CLIENT GET url.full=BASE/orders/7?sig=REDACTED http.response.status_code=200\n  \
+         SERVER GET /orders/{id} http.response.status_code=200\n\
+         CLIENT GET url.full=BASE/missing http.response.status_code=404 error.type=404 ERROR\n  \
+         SERVER GET http.response.status_code=404\n"
+    );
 }

@@ -4,8 +4,10 @@
 
 mod child;
 mod export;
+mod grpc;
 mod http;
 mod logs;
 mod spans;
+mod task;
 mod tls;
 mod upstream;

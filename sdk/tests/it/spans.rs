@@ -1,12 +1,15 @@
 //! Which spans are made, and what is kept of them.
 
+use std::time::{Duration, SystemTime};
+
 use opentelemetry::trace::{
-    Link, Span as _, SpanContext, SpanKind, TraceContextExt, TraceFlags, TraceId, TraceState,
-    Tracer as _, TracerProvider as _,
+    Link, Span as _, SpanContext, SpanKind, Status, TraceContextExt, TraceFlags, TraceId,
+    TraceState, Tracer as _, TracerProvider as _,
 };
 use opentelemetry::{Array, Context, KeyValue, Value};
+use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
 use spanloom::testing::Sink;
-use spanloom::{Guard, opentelemetry};
+use spanloom::{Guard, opentelemetry, opentelemetry_sdk};
 
 fn start(variables: &[(&'static str, &'static str)]) -> (Guard, Sink) {
     let sink = Sink::default();
@@ -65,6 +68,126 @@ fn a_child_of_an_unsampled_parent_is_not_recorded_but_has_an_id() {
     assert_eq!(child.span_context().trace_id(), parent.trace_id());
     assert_ne!(child.span_context().span_id(), parent.span_id());
     assert!(!child.span_context().is_sampled());
+    guard.flush().unwrap();
+    assert!(sink.spans().is_empty());
+}
+
+/// Decides by name, once with each decision.
+#[derive(Clone, Debug)]
+struct ByName;
+
+impl ShouldSample for ByName {
+    fn should_sample(
+        &self,
+        _parent: Option<&Context>,
+        _trace_id: TraceId,
+        name: &str,
+        _kind: &SpanKind,
+        _attributes: &[KeyValue],
+        _links: &[Link],
+    ) -> SamplingResult {
+        let decision = match name {
+            "recorded" => SamplingDecision::RecordOnly,
+            "dropped" => SamplingDecision::Drop,
+            _ => SamplingDecision::RecordAndSample,
+        };
+        let attributes = vec![KeyValue::new("by", "name")];
+        SamplingResult {
+            decision,
+            attributes,
+            trace_state: "a=b".parse().unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_sampler_of_the_program_decides_and_what_is_only_recorded_is_not_exported() {
+    let sink = Sink::default();
+    let builder = spanloom::builder()
+        .environment(|_| None)
+        .exporter(sink.clone());
+    let guard = builder.sampler(ByName).start().unwrap();
+    let tracer = guard.tracer_provider().tracer("test");
+    let mut recorded = tracer.start("recorded");
+    assert!(recorded.is_recording() && !recorded.span_context().is_sampled());
+    recorded.end();
+    assert!(!tracer.start("dropped").is_recording());
+    tracer.start("sampled").end();
+    guard.flush().unwrap();
+    assert_eq!(sink.tree(&["by"]), "INTERNAL sampled by=name\n");
+    assert_eq!(sink.spans()[0].span_context.trace_state().header(), "a=b");
+}
+
+#[test]
+fn the_sampler_of_the_environment_is_stronger_than_the_programs() {
+    let sink = Sink::default();
+    let lookup = |name: &str| (name == "OTEL_TRACES_SAMPLER").then(|| "always_on".to_owned());
+    let builder = spanloom::builder()
+        .environment(lookup)
+        .exporter(sink.clone());
+    let guard = builder.sampler(ByName).start().unwrap();
+    guard
+        .tracer_provider()
+        .tracer("test")
+        .start("dropped")
+        .end();
+    guard.flush().unwrap();
+    assert_eq!(sink.tree(&["by"]), "INTERNAL dropped\n");
+}
+
+#[test]
+fn a_span_obeys_the_rules_of_the_specification() {
+    let (guard, sink) = start(&[]);
+    let tracer = guard.tracer_provider().tracer("test");
+    let mut span = tracer.start("before");
+    span.update_name("after");
+    span.set_attribute(KeyValue::new("key", 1));
+    span.set_attribute(KeyValue::new("key", 2));
+    span.set_status(Status::error("first"));
+    span.set_status(Status::Unset);
+    let context = span.span_context().clone();
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    span.end_with_timestamp(end);
+    assert_eq!(span.span_context(), &context);
+    // All of this comes too late.
+    span.set_status(Status::Ok);
+    span.set_attribute(KeyValue::new("late", 1));
+    span.end();
+    drop(span);
+    drop(tracer.start("dropped"));
+    guard.flush().unwrap();
+    assert_eq!(
+        sink.tree(&["key", "late"]),
+        "INTERNAL after key=2 ERROR: first\nINTERNAL dropped\n"
+    );
+    assert_eq!(sink.spans()[0].end_time, end);
+    assert_eq!(sink.spans()[0].attributes.len(), 1);
+    assert_eq!(sink.spans()[0].instrumentation_scope.name(), "test");
+}
+
+#[test]
+fn after_the_end_requests_keep_the_trace_of_their_caller() {
+    let (guard, sink) = start(&[]);
+    let tracer = guard.tracer_provider().tracer("test");
+    guard.shutdown().unwrap();
+    let caller = caller();
+    let span = tracer.start_with_context("late", &caller);
+    assert_eq!(span.span_context(), caller.span().span_context());
+    drop(span);
+    assert!(sink.spans().is_empty());
+}
+
+#[test]
+fn suppressed_telemetry_makes_no_spans() {
+    let (guard, sink) = start(&[]);
+    let tracer = guard.tracer_provider().tracer("test");
+    let suppressed = caller().with_telemetry_suppressed();
+    assert!(
+        !tracer
+            .start_with_context("one", &suppressed)
+            .span_context()
+            .is_valid()
+    );
     guard.flush().unwrap();
     assert!(sink.spans().is_empty());
 }

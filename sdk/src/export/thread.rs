@@ -1,4 +1,4 @@
-//! The span processor: ended spans wait in a bounded queue, and a thread of its own sends them.
+//! Ended spans wait in a bounded queue, and a thread of its own sends them.
 //!
 //! The thread runs a current-thread runtime with telemetry suppressed. That one choice answers
 //! three troubles of the usual set-up: the gRPC client needs a reactor even in a program without
@@ -9,28 +9,29 @@ use std::fmt;
 use std::future::pending;
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use opentelemetry::Context;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter, SpanProcessor};
-use tokio::sync::{Notify, mpsc};
+use opentelemetry_sdk::trace::{SpanData, SpanExporter};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
 use crate::export::limit;
+use crate::export::queue::{Queue, Spans};
 use crate::settings::BatchSettings;
+use crate::trace::Recorded;
 
-/// How long [`SpanProcessor::force_flush`], which names no bound, may wait.
+/// How long a flush may wait.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Collects sampled spans and hands them to the export thread.
-pub(crate) struct BatchProcessor {
+/// The queue, and the thread behind it.
+pub(crate) struct ExportThread {
     queue: Arc<Queue>,
     commands: mpsc::Sender<Command>,
 }
@@ -41,30 +42,14 @@ struct Command {
     is_last: bool,
 }
 
-/// Where spans wait. The thread takes all of them at once, so that a caller holds the lock only
-/// for one push and never waits for an export.
-struct Queue {
-    spans: Mutex<Vec<SpanData>>,
-    settings: BatchSettings,
-    batch_is_full: Notify,
-    n_dropped: AtomicU64,
-    is_closed: AtomicBool,
-}
-
-impl BatchProcessor {
+impl ExportThread {
     /// Starts the thread, builds the exporter on it, and returns when that has worked.
     pub(crate) fn start<E: SpanExporter + 'static>(
         make_exporter: impl FnOnce() -> Result<E, Error> + Send + 'static,
         settings: BatchSettings,
         resource: Resource,
     ) -> Result<Self, Error> {
-        let queue = Arc::new(Queue {
-            spans: Mutex::default(),
-            settings,
-            batch_is_full: Notify::new(),
-            n_dropped: AtomicU64::new(0),
-            is_closed: AtomicBool::new(false),
-        });
+        let queue = Arc::new(Queue::new(settings));
         let (commands, received) = mpsc::channel(16);
         let (started, has_started) = sync_channel(1);
         let of_thread = Arc::clone(&queue);
@@ -86,6 +71,7 @@ impl BatchProcessor {
             drop(started.send(Ok(())));
             let worker = Worker {
                 queue: of_thread,
+                settings,
                 exporter,
                 last: Ok(()),
                 n_dropped_told: 0,
@@ -100,6 +86,24 @@ impl BatchProcessor {
             .recv()
             .unwrap_or_else(|gone| Err(Error::ExportThread(io::Error::other(gone))))?;
         Ok(Self { queue, commands })
+    }
+
+    /// Takes an ended span, or drops it when the queue is full.
+    pub(crate) fn push(&self, span: Box<Recorded>) {
+        self.queue.push(span);
+    }
+
+    /// Sends everything that waits now.
+    pub(crate) fn flush(&self) -> OTelSdkResult {
+        self.ask(false, FLUSH_TIMEOUT)
+    }
+
+    /// Sends everything that waits and ends the thread, or gives up after `timeout`.
+    pub(crate) fn shutdown(&self, timeout: Duration) -> OTelSdkResult {
+        if self.queue.close() {
+            return Err(OTelSdkError::AlreadyShutdown);
+        }
+        self.ask(true, timeout)
     }
 
     /// Asks the thread and waits for its answer, at most for `wait`.
@@ -122,61 +126,16 @@ impl BatchProcessor {
     }
 }
 
-impl SpanProcessor for BatchProcessor {
-    fn on_start(&self, _span: &mut Span, _context: &Context) {}
-
-    fn on_end(&self, span: SpanData) {
-        // A span may be recorded without being sampled; only sampled ones may be exported.
-        if span.span_context.is_sampled() {
-            self.queue.push(span);
-        }
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        self.ask(false, FLUSH_TIMEOUT)
-    }
-
-    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        if self.queue.is_closed.swap(true, Ordering::Relaxed) {
-            return Err(OTelSdkError::AlreadyShutdown);
-        }
-        self.ask(true, timeout)
-    }
-}
-
-impl fmt::Debug for BatchProcessor {
+impl fmt::Debug for ExportThread {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("BatchProcessor").finish_non_exhaustive()
-    }
-}
-
-impl Queue {
-    /// A poisoned lock still guards a whole vector: nothing between lock and unlock can tear it.
-    fn lock(&self) -> MutexGuard<'_, Vec<SpanData>> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, span: SpanData) {
-        let n_waiting = {
-            let mut spans = self.lock();
-            if spans.len() >= self.settings.queue_spans_max
-                || self.is_closed.load(Ordering::Relaxed)
-            {
-                self.n_dropped.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            spans.push(span);
-            spans.len()
-        };
-        if n_waiting == self.settings.batch_spans_max {
-            self.batch_is_full.notify_one();
-        }
+        out.debug_struct("ExportThread").finish_non_exhaustive()
     }
 }
 
 /// The thread's side.
 struct Worker<E> {
     queue: Arc<Queue>,
+    settings: BatchSettings,
     exporter: E,
     /// How the most recent export ended: what a shutdown with nothing left to send reports.
     last: OTelSdkResult,
@@ -192,7 +151,7 @@ impl<E: SpanExporter> Worker<E> {
                     Some(command) => Some(command),
                     None => return,
                 },
-                () = self.queue.batch_is_full.notified() => None,
+                () = self.queue.batch_is_full() => None,
                 () = self.next_tick() => None,
             };
             let result = self.drain(&mut taken).await;
@@ -211,32 +170,25 @@ impl<E: SpanExporter> Worker<E> {
     }
 
     async fn next_tick(&self) {
-        match self.queue.settings.schedule_delay {
+        match self.settings.schedule_delay {
             Duration::ZERO => pending().await,
             delay => sleep(delay).await,
         }
     }
 
     /// Exports everything that waits now, in batches, and returns the first failure.
-    async fn drain(&mut self, taken: &mut Vec<SpanData>) -> OTelSdkResult {
-        mem::swap(taken, &mut *self.queue.lock());
-        if let Some(n_chars) = self.queue.settings.value_chars_max {
-            taken
-                .iter_mut()
-                .for_each(|span| limit::values(span, n_chars));
-        }
+    async fn drain(&mut self, taken: &mut Spans) -> OTelSdkResult {
+        self.queue.take(taken);
         let mut result = Ok(());
         let mut rest = taken.drain(..);
         loop {
-            let batch: Vec<_> = rest
-                .by_ref()
-                .take(self.queue.settings.batch_spans_max)
-                .collect();
+            let batch = rest.by_ref().take(self.settings.batch_spans_max);
+            let batch: Vec<_> = batch.map(|span| self.settings.prepare(*span)).collect();
             if batch.is_empty() {
                 return result;
             }
             let n_spans = batch.len();
-            let limit = self.queue.settings.export_timeout;
+            let limit = self.settings.export_timeout;
             let outcome = match timeout(limit, self.exporter.export(batch)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(OTelSdkError::Timeout(limit)),
@@ -256,10 +208,10 @@ impl<E: SpanExporter> Worker<E> {
         }
     }
 
-    /// Reports spans that found the queue full. Never from `on_end`, which may run inside a
+    /// Reports spans that found the queue full. Never from `push`, which may run inside a
     /// subscriber that must not be entered twice.
     fn tell_drops(&mut self) {
-        let n_dropped = self.queue.n_dropped.load(Ordering::Relaxed);
+        let n_dropped = self.queue.n_dropped();
         if n_dropped > self.n_dropped_told {
             let n_new = n_dropped - self.n_dropped_told;
             tracing::warn!(
@@ -268,6 +220,16 @@ impl<E: SpanExporter> Worker<E> {
             );
             self.n_dropped_told = n_dropped;
         }
+    }
+}
+
+impl BatchSettings {
+    fn prepare(&self, span: Recorded) -> SpanData {
+        let mut span = span.into_data();
+        if let Some(n_chars) = self.value_chars_max {
+            limit::values(&mut span, n_chars);
+        }
+        span
     }
 }
 

@@ -1,0 +1,85 @@
+//! Where our instrumentation gets its spans from.
+
+use std::sync::OnceLock;
+
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::{SpanBuilder, TraceContextExt, Tracer as _, TracerProvider as _};
+use opentelemetry::{Context, InstrumentationScope, global};
+
+use super::{INSTALLED, Tracer, TracerProvider};
+
+/// A provider of spans and of a propagator: the process's, or a fixed one.
+///
+/// It asks at each request rather than at construction, because a layer is often built before
+/// `init` has run, and a tracer that was asked for too early stays silent for ever.
+#[derive(Clone, Debug)]
+pub(crate) struct SpanSource {
+    scope: InstrumentationScope,
+    fixed: Option<(TracerProvider, Tracer)>,
+    installed: OnceLock<Tracer>,
+}
+
+impl SpanSource {
+    /// Spans in the scope of this name, from whichever provider is installed.
+    pub(crate) fn installed(scope: &'static str) -> Self {
+        let scope = InstrumentationScope::builder(scope)
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .build();
+        Self {
+            scope,
+            fixed: None,
+            installed: OnceLock::new(),
+        }
+    }
+
+    /// Spans from this provider, whatever is installed.
+    pub(crate) fn fix(&mut self, provider: &TracerProvider) {
+        self.fixed = Some((
+            provider.clone(),
+            provider.tracer_with_scope(self.scope.clone()),
+        ));
+    }
+
+    /// The current context with what a caller sent in its headers.
+    pub(crate) fn extract(&self, headers: &dyn Extractor) -> Context {
+        let current = Context::current();
+        match &self.fixed {
+            Some((provider, _)) => provider
+                .core
+                .propagator
+                .extract_with_context(&current, headers),
+            None => global::get_text_map_propagator(|propagator| {
+                propagator.extract_with_context(&current, headers)
+            }),
+        }
+    }
+
+    /// Writes a context into the headers of a request that goes out.
+    pub(crate) fn inject(&self, context: &Context, headers: &mut dyn Injector) {
+        match &self.fixed {
+            Some((provider, _)) => provider.core.propagator.inject_context(context, headers),
+            None => global::get_text_map_propagator(|propagator| {
+                propagator.inject_context(context, headers);
+            }),
+        }
+    }
+
+    /// Starts a span and returns `parent` with it inside.
+    pub(crate) fn start(&self, builder: SpanBuilder, parent: &Context) -> Context {
+        let ours = self.fixed.as_ref().map(|(_, tracer)| tracer).or_else(|| {
+            let provider = INSTALLED.get()?;
+            Some(
+                self.installed
+                    .get_or_init(|| provider.tracer_with_scope(self.scope.clone())),
+            )
+        });
+        match ours {
+            Some(tracer) => parent.with_span(tracer.build_with_context(builder, parent)),
+            // A program that set OpenTelemetry up without `init` still gets our spans.
+            None => {
+                let tracer = global::tracer_with_scope(self.scope.clone());
+                parent.with_span(tracer.build_with_context(builder, parent))
+            }
+        }
+    }
+}

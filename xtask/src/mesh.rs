@@ -26,11 +26,12 @@ use crate::artifacts::Artifacts;
 use crate::http::{self, Response};
 use crate::jaeger::{Jaeger, Trace};
 
-pub use collector::Collector;
 pub use leash::Leash;
 pub use process::Process;
-use service::Service;
 pub use sidecar::Sidecar;
+
+use collector::Collector;
+use service::Service;
 
 /// The services, in the order in which a request passes them.
 pub const SERVICES: [&str; 3] = ["frontend", "checkout", "stock"];
@@ -147,11 +148,6 @@ impl Mesh {
     /// The Jaeger API of the collector.
     pub fn jaeger(&self) -> Jaeger {
         Jaeger::new(self.collector.query())
-    }
-
-    /// The collector.
-    pub fn collector(&self) -> &Collector {
-        &self.collector
     }
 
     /// The Envoy beside a service.

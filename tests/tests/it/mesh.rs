@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use spanloom_tests::{mesh, start};
+use spanloom_tests::{mesh, not_run, start};
 use xtask::jaeger::{Span, Trace};
 use xtask::mesh::{self, Mesh};
 use xtask::wait;
@@ -249,7 +249,9 @@ fn a_malformed_traceparent_starts_a_new_trace() {
 
 #[test]
 fn a_mesh_that_is_asked_to_stop_ends_well_and_leaves_nothing() {
-    let Some(mesh) = start().unwrap() else { return };
+    let Some(mesh) = start().unwrap() else {
+        return not_run("Envoy: cargo xtask parts envoy");
+    };
     let (_, id) = send(&mesh, mesh::ORDER, "before-stop", &[]).unwrap();
     wait_for(&mesh, &id, WHOLE).unwrap();
     let folder = mesh.folder().to_owned();

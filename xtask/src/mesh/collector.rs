@@ -13,7 +13,7 @@ use super::leash::Leash;
 use super::process::Process;
 
 /// A running collector.
-pub struct Collector {
+pub(super) struct Collector {
     process: Process,
     otlp_grpc: SocketAddr,
     otlp_http: SocketAddr,
@@ -63,17 +63,17 @@ impl Collector {
     }
 
     /// Where it takes OTLP over gRPC.
-    pub fn otlp_grpc(&self) -> SocketAddr {
+    pub(super) fn otlp_grpc(&self) -> SocketAddr {
         self.otlp_grpc
     }
 
     /// Where it takes OTLP over HTTP.
-    pub fn otlp_http(&self) -> SocketAddr {
+    pub(super) fn otlp_http(&self) -> SocketAddr {
         self.otlp_http
     }
 
     /// Where it answers the Jaeger API and shows its pages.
-    pub fn query(&self) -> SocketAddr {
+    pub(super) fn query(&self) -> SocketAddr {
         self.query
     }
 

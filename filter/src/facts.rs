@@ -39,7 +39,8 @@ facts! {
     AttemptCount = "upstream.request_attempt_count",
 }
 
-/// How this VM reads facts.
+/// How a root reads facts. Each root has its own: Envoy keeps expressions with the root in whose
+/// callback they were made, and knows nothing of them in another.
 #[derive(Debug, Default)]
 pub(crate) enum Reader {
     /// Nobody has asked the host yet.

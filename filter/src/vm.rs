@@ -12,7 +12,6 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::config::Settings;
 use crate::export::{Hands, Pipeline};
-use crate::facts::Reader;
 use crate::host::{BufferKind, Host, LogLevel};
 use crate::metrics::{Counter, Counters};
 use crate::random::Random;
@@ -33,7 +32,6 @@ pub struct Vm {
     counters: Counters,
     pipelines: Vec<Pipeline>,
     roots: Vec<Root>,
-    reader: Reader,
     /// A span while it is written, so that none needs memory of its own.
     span: Vec<u8>,
     streams: HashMap<u32, Stream, BuildHasherDefault<IdHasher>>,
@@ -53,7 +51,6 @@ impl Vm {
             counters: Counters::new(),
             pipelines: Vec::new(),
             roots: Vec::new(),
-            reader: Reader::Untried,
             span: Vec::new(),
             streams: HashMap::with_hasher(BuildHasherDefault::new()),
         }
@@ -226,7 +223,7 @@ impl Vm {
             return;
         };
         self.span.clear();
-        recording.write(&mut self.span, host, &tracer.settings, &mut self.reader);
+        recording.write(&mut self.span, host, &tracer.settings, &mut tracer.reader);
         counters.add(Counter::SpansAccepted, 1);
         let export = &tracer.settings.export;
         let pipeline = self

@@ -3,6 +3,7 @@
 use spanloom_wire::context::Format;
 
 use crate::config::{Mode, Settings};
+use crate::facts::Reader;
 use crate::host::Host;
 use crate::resource;
 use crate::sampling::Limiter;
@@ -22,6 +23,7 @@ pub(crate) struct Tracer {
     /// A `Resource` message.
     pub(crate) resource: Vec<u8>,
     pub(crate) limiter: Limiter,
+    pub(crate) reader: Reader,
 }
 
 impl Tracer {
@@ -31,6 +33,7 @@ impl Tracer {
             settings,
             resource,
             limiter: Limiter::default(),
+            reader: Reader::default(),
         }
     }
 

@@ -165,6 +165,9 @@ impl Vm {
             |pipeline: &mut Pipeline| pipeline.on_answer(&mut hands, token, n_headers, body_length);
         // An answer that no pipeline waits for came later than its call was given up.
         let _was_awaited = self.pipelines.iter_mut().any(is_taken);
+        self.pipelines.retain(|pipeline| !pipeline.is_unused());
+        // The answer may have let the last root go: then no tick comes that could tell.
+        self.counters.tell(host);
     }
 
     /// Request headers arrived.

@@ -1,0 +1,168 @@
+//! What a request's span says.
+
+use crate::otlp::{Exported, spans};
+use crate::sim::{Direction, Exchange, Process, Worker, first};
+
+const SERVER: i32 = 2;
+const CLIENT: i32 = 3;
+
+/// Serves one request in a worker of its own and returns its span.
+fn span_of(configuration: &str, direction: Direction, exchange: Exchange) -> Exported {
+    let mut worker = Worker::new(&Process::new());
+    let root = worker.root(configuration, direction);
+    worker.serve(root, exchange);
+    worker.advance_ms(1000);
+    let mut spans = spans(&worker.only_call());
+    assert_eq!(spans.len(), 1);
+    spans.remove(0)
+}
+
+#[test]
+fn an_inbound_request_is_a_server_span() {
+    let span = span_of("", Direction::Inbound, Exchange::get("/cart/17?a=b"));
+    assert_eq!(span.span.kind, SERVER);
+    assert_eq!(span.span.name, "GET");
+    assert_eq!(span.text("http.request.method"), Some("GET"));
+    assert_eq!(span.text("url.path"), Some("/cart/17"));
+    assert_eq!(span.text("url.query"), Some("a=b"));
+    assert_eq!(span.number("http.response.status_code"), Some(200));
+    assert_eq!(span.resource("service.name"), Some("cart"));
+    assert_eq!(span.status(), 0);
+    let duration_ns = span.span.end_time_unix_nano - span.span.start_time_unix_nano;
+    assert_eq!(duration_ns, 5_000_000);
+}
+
+#[test]
+fn an_outbound_request_is_a_client_span() {
+    let span = span_of(
+        "",
+        Direction::Outbound,
+        Exchange::get("/cart").answered(404),
+    );
+    assert_eq!(span.span.kind, CLIENT);
+    assert_eq!(span.text("url.full"), Some("http://cart.shop:8080/cart"));
+    assert_eq!(span.text("server.address"), Some("cart.shop"));
+    assert_eq!(span.number("server.port"), Some(8080));
+    assert_eq!(span.status(), 2);
+    assert_eq!(span.text("error.type"), Some("404"));
+}
+
+#[test]
+fn the_next_one_is_told_of_the_span() {
+    let mut worker = Worker::new(&Process::new());
+    let root = worker.root("", Direction::Inbound);
+    let served = worker.serve(root, Exchange::get("/"));
+    worker.advance_ms(1000);
+    let span = spans(&worker.only_call()).remove(0);
+    let sent = format!("00-{}-{}-03", span.trace_id(), span.span_id());
+    assert_eq!(first(&served.request, "traceparent"), Some(&*sent));
+    assert_eq!(span.parent_span_id(), "");
+}
+
+#[test]
+fn a_request_refused_before_the_filter_has_a_late_span() {
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let exchange = Exchange::get("/").header("traceparent", parent).refused(
+        403,
+        1 << 12,
+        "rbac_access_denied",
+    );
+    let mut worker = Worker::new(&Process::new());
+    let root = worker.root("", Direction::Inbound);
+    let arrived_ns = worker.process().now_ns();
+    let served = worker.refuse(root, exchange.clone());
+    assert_eq!(
+        served.request, exchange.request,
+        "in the log nothing changes"
+    );
+
+    worker.advance_ms(1000);
+    let span = spans(&worker.only_call()).remove(0);
+    assert_eq!(span.parent_span_id(), "b7ad6b7169203331");
+    assert_eq!(span.span.start_time_unix_nano, arrived_ns);
+    assert_eq!(span.span.end_time_unix_nano, arrived_ns + 5_000_000);
+    assert_eq!(span.number("http.response.status_code"), Some(403));
+}
+
+#[test]
+fn a_response_of_envoy_s_own_says_why() {
+    let exchange = Exchange::get("/").refused(503, 1 << 1, "no_healthy_upstream");
+    let span = span_of("", Direction::Outbound, exchange);
+    assert_eq!(span.text("error.type"), Some("no_healthy_upstream"));
+    assert_eq!(
+        span.text("envoy.response_code_details"),
+        Some("no_healthy_upstream")
+    );
+    assert!(!span.has("network.peer.address"), "there was no upstream");
+}
+
+#[test]
+fn a_call_that_fails_in_its_trailers_is_an_error() {
+    let exchange = Exchange::grpc("/shop.Stock/Take", 14);
+    let span = span_of("", Direction::Inbound, exchange);
+    assert_eq!(span.span.name, "shop.Stock/Take");
+    assert_eq!(
+        span.text("rpc.response.status_code")
+            .or(span.text("rpc.status_code")),
+        Some("UNAVAILABLE")
+    );
+    assert_eq!(span.number("http.response.status_code"), Some(200));
+    assert_eq!(span.text("error.type"), Some("UNAVAILABLE"));
+    assert_eq!(span.status(), 2);
+}
+
+/// A gRPC server that fails at once sends its status among the headers and no trailers.
+#[test]
+fn a_call_that_fails_without_trailers_is_an_error() {
+    let mut exchange = Exchange::grpc("/shop.Stock/Take", 5);
+    exchange.response.append(&mut exchange.trailers);
+    exchange.properties.remove(&b"response\0grpc_status"[..]);
+    let span = span_of("", Direction::Outbound, exchange);
+    assert_eq!(span.text("error.type"), Some("NOT_FOUND"));
+    assert_eq!(span.status(), 2);
+}
+
+#[test]
+fn a_host_without_expressions_gives_the_same_span() {
+    let with = span_of("", Direction::Inbound, Exchange::get("/cart"));
+    let process = Process::new();
+    process.without_expressions();
+    let mut worker = Worker::new(&process);
+    let root = worker.root("", Direction::Inbound);
+    worker.serve(root, Exchange::get("/cart"));
+    worker.advance_ms(1000);
+    let without = spans(&worker.only_call()).remove(0);
+    assert_eq!(with.span.attributes, without.span.attributes);
+}
+
+#[test]
+fn the_node_and_the_environment_name_the_service() {
+    let process = Process::new();
+    process.set_node(&["metadata", "NAMESPACE"], "shop");
+    process.set_node(&["metadata", "LABELS", "app.kubernetes.io/name"], "stock");
+    process.set_environment("OTEL_RESOURCE_ATTRIBUTES", "team=blue,service.version=7");
+    let mut worker = Worker::new(&process);
+    let root = worker.root("", Direction::Inbound);
+    worker.serve(root, Exchange::get("/"));
+    worker.advance_ms(1000);
+    let span = spans(&worker.only_call()).remove(0);
+    assert_eq!(span.resource("service.name"), Some("stock"));
+    assert_eq!(span.resource("service.namespace"), Some("shop"));
+    assert_eq!(span.resource("service.version"), Some("7"));
+    assert_eq!(span.resource("team"), Some("blue"));
+}
+
+#[test]
+fn a_clock_that_goes_back_makes_no_negative_span() {
+    let mut worker = Worker::new(&Process::new());
+    let root = worker.root("", Direction::Inbound);
+    let stream = worker.begin(root, Exchange::get("/"));
+    let now_ns = worker.process().now_ns();
+    worker.process().set_clock_ns(now_ns - 3_600_000_000_000);
+    worker.respond(stream);
+    worker.end(stream);
+    worker.process().set_clock_ns(now_ns);
+    worker.advance_ms(1000);
+    let span = spans(&worker.only_call()).remove(0).span;
+    assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
+}

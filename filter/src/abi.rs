@@ -15,7 +15,7 @@ use std::cell::RefCell;
 
 use spanloom_wire::Timestamp;
 
-use crate::host::{BufferKind, Host, HttpCall, LogLevel, MapKind, MetricKind, Status};
+use crate::host::{BufferKind, Host, HttpCall, LogLevel, MapKind, Status};
 use crate::vm::Vm;
 
 #[link(wasm_import_module = "env")]
@@ -76,7 +76,6 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, length: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
-    fn proxy_record_metric(id: u32, value: u64) -> u32;
 }
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -234,23 +233,18 @@ impl Host for Envoy {
         Ok(token)
     }
 
-    fn define_metric(&mut self, kind: MetricKind, name: &str) -> Result<u32, Status> {
+    fn define_counter(&mut self, name: &str) -> Result<u32, Status> {
         let mut id = 0;
         // SAFETY: the pointer and the length are those of a live slice, the id's is to a live place.
         Status::check(unsafe {
-            proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id)
+            proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id)
         })?;
         Ok(id)
     }
 
-    fn increment_metric(&mut self, id: u32, by: i64) -> Result<(), Status> {
+    fn increment_counter(&mut self, id: u32, by: i64) -> Result<(), Status> {
         // SAFETY: no pointers.
         Status::check(unsafe { proxy_increment_metric(id, by) })
-    }
-
-    fn record_metric(&mut self, id: u32, value: u64) -> Result<(), Status> {
-        // SAFETY: no pointers.
-        Status::check(unsafe { proxy_record_metric(id, value) })
     }
 
     fn done(&mut self) -> Result<(), Status> {
@@ -276,6 +270,8 @@ fn with_vm<T>(otherwise: T, callback: impl FnOnce(&mut Vm, &mut Envoy) -> T) -> 
     done.ok().flatten().unwrap_or(otherwise)
 }
 
+/// `Counter` of `proxy_metric_type_t`.
+const COUNTER: u32 = 0;
 /// `Continue` of `proxy_action_t`: the filter never holds a stream up.
 const CONTINUE: u32 = 0;
 const TRUE: u32 = 1;

@@ -229,7 +229,7 @@ impl Settings {
         }
         let mut faults = String::new();
         match serde_json::from_slice(json) {
-            Ok(Value::Object(object)) => settings.apply(&mut String::new(), &object, &mut faults),
+            Ok(Value::Object(object)) => settings.apply("", &object, &mut faults),
             Ok(_) => faults.push_str("expected a JSON object"),
             Err(error) => {
                 let _infallible = write!(faults, "not JSON: {error}");
@@ -254,35 +254,29 @@ impl Settings {
     }
 
     /// Sets what `object` holds; `prefix` is the path to it and ends in a dot unless empty.
-    fn apply(&mut self, prefix: &mut String, object: &Map<String, Value>, faults: &mut String) {
-        let prefix_length = prefix.len();
+    fn apply(&mut self, prefix: &str, object: &Map<String, Value>, faults: &mut String) {
         for (name, value) in object {
-            prefix.truncate(prefix_length);
-            prefix.push_str(name);
-            let fault = match KEYS.iter().find(|key| key.path == prefix) {
-                Some(key) if (key.set)(self, value).is_some() => continue,
-                Some(key) => {
+            let path = [prefix, name].concat();
+            let inner_prefix = [&*path, "."].concat();
+            let is_outer = KEYS.iter().any(|key| key.path.starts_with(&*inner_prefix));
+            let key = KEYS.iter().find(|key| key.path == path);
+            let fault = match (key, value) {
+                (Some(key), _) if (key.set)(self, value).is_some() => continue,
+                (Some(key), _) => {
                     format!(
-                        "{prefix}: expected {}, got {}",
+                        "{path}: expected {}, got {}",
                         key.takes,
                         cut(&value.to_string())
                     )
                 }
-                None => {
-                    prefix.push('.');
-                    let is_outer = KEYS.iter().any(|key| key.path.starts_with(&**prefix));
-                    match value {
-                        Value::Object(inner) if is_outer => {
-                            self.apply(prefix, inner, faults);
-                            continue;
-                        }
-                        _ if is_outer => format!("{}: expected an object", name),
-                        _ => {
-                            let path = prefix.trim_end_matches('.');
-                            let near = nearest(path, KEYS.iter().map(|key| key.path));
-                            format!("unknown key {}{near}", cut(path))
-                        }
-                    }
+                (None, Value::Object(inner)) if is_outer => {
+                    self.apply(&inner_prefix, inner, faults);
+                    continue;
+                }
+                (None, _) if is_outer => format!("{path}: expected an object"),
+                (None, _) => {
+                    let near = nearest(&path, KEYS.iter().map(|key| key.path));
+                    format!("unknown key {}{near}", cut(&path))
                 }
             };
             if faults.len() < FAULTS_BYTES_MAX {
@@ -292,7 +286,6 @@ impl Settings {
                 faults.push_str(&fault);
             }
         }
-        prefix.truncate(prefix_length);
     }
 }
 

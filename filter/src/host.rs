@@ -103,15 +103,6 @@ pub enum BufferKind {
     PluginConfiguration = 7,
 }
 
-/// How a metric behaves (`proxy_metric_type_t`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MetricKind {
-    /// Only grows.
-    Counter = 0,
-    /// Takes any value.
-    Gauge = 1,
-}
-
 /// An HTTP request to a cluster of the proxy.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpCall<'a> {
@@ -209,23 +200,17 @@ pub trait Host {
     /// [`Status::BadArgument`] when there is no such cluster.
     fn http_call(&mut self, call: HttpCall<'_>) -> Result<u32, Status>;
 
-    /// Defines a metric, or finds the one of this name.
+    /// Defines a counter, or finds the one of this name.
     ///
     /// # Errors
     /// What the host says.
-    fn define_metric(&mut self, kind: MetricKind, name: &str) -> Result<u32, Status>;
+    fn define_counter(&mut self, name: &str) -> Result<u32, Status>;
 
     /// Adds to a counter.
     ///
     /// # Errors
     /// What the host says.
-    fn increment_metric(&mut self, id: u32, by: i64) -> Result<(), Status>;
-
-    /// Sets a gauge.
-    ///
-    /// # Errors
-    /// What the host says.
-    fn record_metric(&mut self, id: u32, value: u64) -> Result<(), Status>;
+    fn increment_counter(&mut self, id: u32, by: i64) -> Result<(), Status>;
 
     /// Says that the current context has finished what `on_done` postponed.
     ///

@@ -40,6 +40,8 @@ pub mod metrics;
 mod abi;
 mod export;
 mod facts;
+#[cfg(test)]
+mod fake_host;
 mod glob;
 mod outcome;
 mod propagation;

@@ -3,7 +3,7 @@
 //! A worker counts in its own memory and tells the host on each tick, so that a request pays no
 //! host call for it. Envoy adds up what its workers tell under one name.
 
-use crate::host::{Host, MetricKind};
+use crate::host::Host;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $variant:ident = $name:literal,)*) => {
@@ -25,7 +25,7 @@ macro_rules! counters {
 counters! {
     /// Ticks of exporting workers: grows once an interval and worker while tracing is alive.
     Heartbeat = "heartbeat",
-    /// Spans that were finished and accepted into the batch.
+    /// Spans that were finished: each is exported or dropped in the end.
     SpansAccepted = "spans_accepted",
     /// Spans that the collector confirmed.
     SpansExported = "spans_exported",
@@ -86,13 +86,28 @@ impl Counters {
                 continue;
             }
             if id.is_none() {
-                *id = host.define_metric(MetricKind::Counter, name).ok();
+                *id = host.define_counter(name).ok();
             }
             if let Some(id) = *id
-                && host.increment_metric(id, *untold).is_ok()
+                && host.increment_counter(id, *untold).is_ok()
             {
                 *untold = 0;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_every_counter() {
+        let readme = include_str!("../README.md");
+        for (_, name, doc) in Counter::ALL {
+            let name = name.strip_prefix("spanloom.").unwrap();
+            let row = format!("| `{name}` | {} |", doc.trim());
+            assert!(readme.contains(&row), "{row}");
         }
     }
 }

@@ -44,8 +44,9 @@ fn attributes(host: &mut impl Host, settings: &Settings) -> Vec<(String, String)
         }
     }
 
-    let pod = metadata(host, &["NAME"]);
-    let namespace = metadata(host, &["NAMESPACE"]);
+    // The environment is that of the VM: Istio's WasmPlugin can hand these two through.
+    let pod = metadata(host, &["NAME"]).or_else(|| host.environment("POD_NAME"));
+    let namespace = metadata(host, &["NAMESPACE"]).or_else(|| host.environment("POD_NAMESPACE"));
     let workload = metadata(host, &["WORKLOAD_NAME"]);
     let container = only_container(metadata(host, &["APP_CONTAINERS"]));
     let annotated = |host: &mut _, name: &str| {
@@ -226,6 +227,7 @@ fn percent_decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fake_host::FakeHost;
 
     #[test]
     fn percent_signs_are_decoded_where_two_digits_follow() {
@@ -236,6 +238,103 @@ mod tests {
             ("%ff", "\u{fffd}"),
         ] {
             assert_eq!(percent_decoded(text), decoded);
+        }
+    }
+
+    fn resource_of(metadata: &[(&str, &str)], environment: &[(&str, &str)], json: &str) -> String {
+        let mut host = FakeHost::default();
+        for (path, value) in metadata {
+            host.properties
+                .insert(format!("xds.node.{path}"), value.as_bytes().to_vec());
+        }
+        for (name, value) in environment {
+            host.environment
+                .insert((*name).to_owned(), (*value).to_owned());
+        }
+        let settings = Settings::parse(json.as_bytes()).unwrap();
+        let attributes = attributes(&mut host, &settings);
+        let is_ours = |key: &str| key.starts_with("telemetry.") || key == "envoy.node_id";
+        let lines = attributes.iter().filter(|(key, _)| !is_ours(key));
+        lines
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn an_istio_pod_is_named_by_its_workload() {
+        let metadata = [
+            ("id", "sidecar~10.0.0.1~cart-1.shop~shop.svc"),
+            ("cluster", "cart.shop"),
+            ("metadata.NAME", "cart-1"),
+            ("metadata.NAMESPACE", "shop"),
+            ("metadata.WORKLOAD_NAME", "cart"),
+            ("metadata.APP_CONTAINERS", "app"),
+            (
+                "metadata.OWNER",
+                "kubernetes://apis/apps/v1/namespaces/shop/deployments/cart",
+            ),
+            ("metadata.LABELS.version", "v1"),
+            ("metadata.MESH_ID", "cluster.local"),
+        ];
+        assert_eq!(
+            resource_of(&metadata, &[], ""),
+            "service.name=cart service.namespace=shop service.version=v1 \
+             service.instance.id=shop.cart-1.app k8s.namespace.name=shop k8s.pod.name=cart-1 \
+             k8s.container.name=app k8s.deployment.name=cart istio.namespace=shop \
+             istio.mesh_id=cluster.local"
+        );
+    }
+
+    #[test]
+    fn a_plain_envoy_is_named_by_its_node() {
+        let node = [
+            ("id", "edge-1"),
+            ("cluster", "edge"),
+            ("locality.zone", "z1"),
+        ];
+        assert_eq!(
+            resource_of(&node, &[], ""),
+            "service.name=edge service.instance.id=edge-1 cloud.availability_zone=z1"
+        );
+        assert_eq!(resource_of(&[], &[], ""), "service.name=unknown_service");
+    }
+
+    #[test]
+    fn configuration_wins_over_the_environment_and_that_over_the_pod() {
+        let metadata = [
+            ("metadata.WORKLOAD_NAME", "workload"),
+            ("metadata.LABELS.app.kubernetes.io/name", "label"),
+            (
+                "metadata.ANNOTATIONS.resource.opentelemetry.io/service.name",
+                "annotation",
+            ),
+        ];
+        let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=listed,team=a%2Cb");
+        let name = ("OTEL_SERVICE_NAME", "environment");
+        let json = r#"{"service_name": "configured", "resource_attributes": {"team": "c"}}"#;
+        for (expected, n_metadata, environment, json) in [
+            ("service.name=workload", 1, &[][..], ""),
+            ("service.name=label", 2, &[], ""),
+            ("service.name=annotation", 3, &[], ""),
+            ("service.name=listed team=a,b", 3, &[attributes], ""),
+            (
+                "service.name=environment team=a,b",
+                3,
+                &[attributes, name],
+                "",
+            ),
+            (
+                "team=c service.name=configured",
+                3,
+                &[attributes, name],
+                json,
+            ),
+        ] {
+            assert_eq!(
+                resource_of(&metadata[..n_metadata], environment, json),
+                expected
+            );
         }
     }
 

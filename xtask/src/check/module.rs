@@ -37,6 +37,9 @@ pub(super) fn check(module: &Path) -> Result<()> {
             foreign.join(", ")
         );
     }
+    if let Some(file) = panicking_file(&code) {
+        bail!("the filter has a panic in {file}");
+    }
     note(&format!(
         "{} of {} KB, {} imports",
         bytes.div_ceil(1024),
@@ -52,6 +55,15 @@ fn is_offered(from: &str, name: &str) -> bool {
         "wasi_snapshot_preview1" => WASI.contains(&name),
         _ => false,
     }
+}
+
+/// A file of ours that a panic in the module names. The compiler puts the place of each panic that
+/// can be reached into the binary, also of those in the standard library that blame their caller.
+fn panicking_file(code: &[u8]) -> Option<&'static str> {
+    const FILES: [&str; 2] = ["filter/src/", "wire/src/"];
+    FILES
+        .into_iter()
+        .find(|file| code.windows(file.len()).any(|part| part == file.as_bytes()))
 }
 
 /// Each import with the module that it comes from.
@@ -70,7 +82,16 @@ fn imports(code: &[u8]) -> Result<Vec<(&str, &str)>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{imports, is_offered};
+    use super::{imports, is_offered, panicking_file};
+
+    #[test]
+    fn a_panic_is_seen_by_its_place() {
+        assert_eq!(
+            panicking_file(b"\0asm..filter/src/vm.rs.."),
+            Some("filter/src/")
+        );
+        assert_eq!(panicking_file(b"\0asm..library/core/src/fmt/mod.rs"), None);
+    }
 
     #[test]
     fn only_the_abi_and_a_few_wasi_functions_are_offered() {

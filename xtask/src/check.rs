@@ -13,7 +13,7 @@ use xtask::workspace::{cargo, run as run_command};
 /// Runs every check; the first that fails ends it.
 pub(crate) fn run() -> Result<()> {
     step(
-        "tidy: no trailing blanks, no ignored tests, crate docs",
+        "tidy: no trailing blanks, no ignored tests, crate docs, no dead links",
         tidy::check,
     )?;
     step("format", || {

@@ -29,12 +29,38 @@ pub(super) fn check() -> Result<()> {
         };
         n_files += 1;
         faults.extend(faults_of(name, &text));
+        if name.ends_with(".md") {
+            faults.extend(dead_links(name, &text));
+        }
     }
     if !faults.is_empty() {
         bail!("untidy:\n{}", faults.join("\n"));
     }
     note(&format!("{n_files} files"));
     Ok(())
+}
+
+/// Links of a page to files of the repository that are not there.
+fn dead_links(name: &str, text: &str) -> Vec<String> {
+    let folder = root().join(name);
+    let folder = folder.parent().unwrap_or(root());
+    let mut faults = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for target in links(line) {
+            if !folder.join(target).exists() {
+                faults.push(format!("{name}:{}: no such file: {target}", index + 1));
+            }
+        }
+    }
+    faults
+}
+
+/// The files that the links of a line lead to, without what leads elsewhere or within the page.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split([')', '#']).next())
+        .filter(|target| !target.is_empty() && !target.contains("://"))
 }
 
 /// One line for each fault, with its place.
@@ -65,7 +91,13 @@ fn faults_of(name: &str, text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::faults_of;
+    use super::{faults_of, links};
+
+    #[test]
+    fn links_to_files_are_told_from_others() {
+        let line = "[a](b/c.md#d), [e](https://example.com/f), [g](#h), `i[j](k.rs)`";
+        assert_eq!(links(line).collect::<Vec<_>>(), ["b/c.md", "k.rs"]);
+    }
 
     #[test]
     fn a_fault_is_named_with_its_place() {

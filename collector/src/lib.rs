@@ -38,3 +38,4 @@ mod reference;
 pub mod serve;
 pub mod service;
 pub mod settings;
+pub mod workers;

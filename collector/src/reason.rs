@@ -53,6 +53,9 @@ impl fmt::Display for Reason {
     }
 }
 
+/// A failure's message is at most about this long, whatever it quotes.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
 /// A request that was not taken: what the sender is told, in whichever protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -65,18 +68,27 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure without advice about when to try again.
+    /// A failure without advice about when to try again. The message may quote foreign text: it is
+    /// shortened and stripped of control characters, since it goes into logs and headers.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        let mut message: String = message.into();
+        if message.len() > MESSAGE_BYTES_MAX {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+            message.push_str("...");
+        }
+        if message.contains(char::is_control) {
+            message = message.replace(char::is_control, " ");
+        }
         Self {
             reason,
-            message: message.into(),
+            message,
             retry_after: None,
         }
     }
 
-    /// The same, to be tried again no sooner than after `delay`.
-    pub fn retry_after(mut self, delay: Duration) -> Self {
-        self.retry_after = Some(delay);
+    /// The same, to be tried again no sooner than after `delay`, where there is one.
+    pub fn retry_after(mut self, delay: impl Into<Option<Duration>>) -> Self {
+        self.retry_after = delay.into();
         self
     }
 
@@ -113,6 +125,16 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn foreign_text_in_a_message_is_shortened_and_cannot_break_lines() {
+        let failure = Failure::new(
+            Reason::Malformed,
+            "a\n\x1b[31m".to_owned() + &"\u{e9}".repeat(5000),
+        );
+        assert!(failure.message.starts_with("a  [31m"));
+        assert!(failure.message.len() < MESSAGE_BYTES_MAX + 8);
+    }
 
     #[test]
     fn labels_are_unique_and_in_number_order() {

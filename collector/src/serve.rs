@@ -1,5 +1,6 @@
 //! Listeners: accept connections, serve HTTP on them, stop gracefully.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+use crate::workers::Workers;
 
 /// Connections that one listener serves at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -63,11 +66,16 @@ impl Listener {
         self.address
     }
 
-    /// Serves every connection with `answer` until `stop`, then lets requests finish.
-    pub async fn serve<A, F, B>(self, answer: A, stop: CancellationToken)
-    where
+    /// Serves every connection with `answer` until `stop`, then lets requests finish. Connections
+    /// are served on the workers where there are some, else on the runtime that this runs on.
+    pub async fn serve<A, F, B>(
+        self,
+        workers: Option<Arc<Workers>>,
+        answer: A,
+        stop: CancellationToken,
+    ) where
         A: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Result<Response<B>, std::convert::Infallible>> + Send + 'static,
+        F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -76,19 +84,29 @@ impl Listener {
         loop {
             let accepted = async {
                 let permit = Arc::clone(&room).acquire_owned().await;
-                (self.listener.accept().await, permit)
+                let (stream, _) = self.listener.accept().await?;
+                // Bound to this runtime's poller so far; the connection goes to its own.
+                Ok::<_, io::Error>((stream.into_std()?, permit))
             };
-            let (accepted, permit) = tokio::select! {
+            let accepted = tokio::select! {
                 accepted = accepted => accepted,
                 () = stop.cancelled() => break,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let serving = connection(stream, answer.clone(), graceful.watcher());
-                    tokio::spawn(async move {
-                        serving.await;
+                Ok((stream, permit)) => {
+                    let answer = answer.clone();
+                    let watcher = graceful.watcher();
+                    let serving = async move {
+                        match TcpStream::from_std(stream) {
+                            Ok(stream) => connection(stream, answer, watcher).await,
+                            Err(error) => tracing::warn!("cannot serve a connection: {error}"),
+                        }
                         drop(permit);
-                    });
+                    };
+                    match &workers {
+                        Some(workers) => workers.spawn_connection(serving),
+                        None => drop(tokio::spawn(serving)),
+                    }
                 }
                 Err(error) => {
                     // Most often too many open files: give connections time to end.
@@ -105,7 +123,7 @@ impl Listener {
 async fn connection<A, F, B>(stream: TcpStream, answer: A, watcher: Watcher)
 where
     A: Fn(Request<Incoming>) -> F + Send + 'static,
-    F: Future<Output = Result<Response<B>, std::convert::Infallible>> + Send + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use crate::pipeline::{Exporter, Intake, Outlet};
 use crate::receivers::otlp_grpc::OtlpGrpc;
 use crate::receivers::otlp_http::OtlpHttp;
 use crate::serve::Listener;
+use crate::workers::Workers;
 
 /// After the stop's time is over, what still waits gets this long to tell its sender so.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -49,6 +51,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The threads that serve connections could not be started.
+    #[error("cannot start threads")]
+    Threads(#[source] io::Error),
     /// A store could not be opened.
     #[error("cannot open the store {name}")]
     Store {
@@ -76,6 +81,7 @@ pub struct Service {
     outlets: Vec<Arc<Outlet>>,
     health: Arc<Health>,
     servers: JoinSet<()>,
+    workers: Arc<Workers>,
     stores: Vec<Arc<EmbeddedStore>>,
     /// Ends accepting.
     stop: CancellationToken,
@@ -105,6 +111,7 @@ impl Service {
             outlets: Vec::new(),
             health: Arc::new(Health::default()),
             servers: JoinSet::new(),
+            workers: Arc::new(start_workers()?),
             stores: Vec::new(),
             stop: CancellationToken::new(),
             give_up: CancellationToken::new(),
@@ -198,7 +205,7 @@ impl Service {
         let health = Arc::clone(&self.health);
         let answer = move |request| Arc::clone(&health).answer(request);
         // Not among the servers that a stop waits for: it says "stopping" until the end.
-        tokio::spawn(listener.serve(answer, self.end.clone()));
+        tokio::spawn(listener.serve(None, answer, self.end.clone()));
         Ok(())
     }
 
@@ -225,8 +232,9 @@ impl Service {
                 grpc.message_bytes_max,
             ));
             let answer = move |request| Arc::clone(&receiver).answer(request);
+            let workers = Some(Arc::clone(&self.workers));
             self.servers
-                .spawn(listener.serve(answer, self.stop.clone()));
+                .spawn(listener.serve(workers, answer, self.stop.clone()));
         }
         if let Some(http) = &receiver.http {
             let listener = self
@@ -239,8 +247,9 @@ impl Service {
                 http.body_bytes_max,
             ));
             let answer = move |request| Arc::clone(&receiver).answer(request);
+            let workers = Some(Arc::clone(&self.workers));
             self.servers
-                .spawn(listener.serve(answer, self.stop.clone()));
+                .spawn(listener.serve(workers, answer, self.stop.clone()));
         }
         Ok(())
     }
@@ -254,7 +263,7 @@ impl Service {
         let router = spanloom_query::router(reader, Options::default());
         let answer = move |request| router.clone().call(request);
         self.servers
-            .spawn(listener.serve(answer, self.stop.clone()));
+            .spawn(listener.serve(None, answer, self.stop.clone()));
         Ok(())
     }
 
@@ -285,6 +294,7 @@ impl Service {
                     grpc::EXPORT_PATH,
                     sending.headers.clone(),
                     sending.timeout,
+                    self.workers.len(),
                 );
                 let give_up = self.give_up.clone();
                 Box::new(OtlpGrpcExporter::new(
@@ -376,6 +386,12 @@ async fn open_stores(stores: &[config::Store]) -> Result<HashMap<String, Stored>
         opened.insert(store.name.clone(), stored);
     }
     Ok(opened)
+}
+
+/// A worker for each processor that we may use.
+fn start_workers() -> Result<Workers, StartError> {
+    let n_workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    Workers::start(n_workers).map_err(StartError::Threads)
 }
 
 /// Seeded by the standard library's hasher: all that matters is that two collectors differ.

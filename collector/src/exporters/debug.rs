@@ -8,6 +8,9 @@ use spanloom_wire::otlp::{Attributes, Span, SpanInContext, TracesView, Value};
 use crate::pipeline::{Batch, Exporter};
 use crate::reason::Failure;
 
+/// No batch writes much more than this: a large one would bury the log.
+const DETAILS_BYTES_MAX: usize = 256 << 10;
+
 /// How much is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verbosity {
@@ -57,6 +60,9 @@ impl Exporter for DebugExporter {
 fn lines(request: &[u8]) -> String {
     let mut out = String::new();
     for SpanInContext { resource, span, .. } in TracesView::new(request).spans() {
+        if is_full(&mut out) {
+            break;
+        }
         let service = resource.service_name().unwrap_or_default();
         let _ = write!(out, "\n{service:?} {:?} {}", span.name, id(span.trace_id));
         let _ = write!(
@@ -83,11 +89,23 @@ fn everything(request: &[u8]) -> String {
             let _ = write!(out, "\n  scope {:?} {:?}", scope.name, scope.version);
             attributes(&mut out, 2, scope.attributes());
             for span in group.spans() {
+                if is_full(&mut out) {
+                    return out;
+                }
                 whole_span(&mut out, &span);
             }
         }
     }
     out
+}
+
+/// Whether a batch has said enough; the rest of it is left out, and that is said.
+fn is_full(out: &mut String) -> bool {
+    let is_full = out.len() > DETAILS_BYTES_MAX;
+    if is_full {
+        out.push_str("\n(more spans are left out)");
+    }
+    is_full
 }
 
 fn whole_span(out: &mut String, span: &Span<'_>) {

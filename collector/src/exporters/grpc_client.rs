@@ -1,11 +1,11 @@
 //! A unary gRPC client for opaque messages over one HTTP/2 connection.
 //!
-//! The connection is made when it is first needed, and again when it broke. Calls share it; HTTP/2
-//! carries them side by side.
+//! Each worker has a connection of its own, made when it is first needed, and again when it broke.
+//! The worker's calls share it; HTTP/2 carries them side by side.
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use crate::grpc::{self, Code, Status};
+use crate::workers;
 
 /// HTTP/2 frames and windows; see [`serve`](crate::serve) for why they are larger than the default.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
@@ -33,14 +34,41 @@ pub struct GrpcClient {
     uri: Uri,
     headers: HeaderMap,
     timeout: Duration,
+    /// One for each worker, and the first for all other threads.
+    slots: Box<[Slot]>,
+}
+
+#[derive(Default)]
+struct Slot {
     connection: Mutex<Option<SendRequest<Message>>>,
     connecting: tokio::sync::Mutex<()>,
 }
 
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Option<SendRequest<Message>>> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_connection(&self) -> Option<SendRequest<Message>> {
+        self.lock()
+            .as_ref()
+            .filter(|connection| !connection.is_closed())
+            .cloned()
+    }
+}
+
 impl GrpcClient {
     /// A client that calls `path` at `authority` (`host:port`), sends these headers with each call
-    /// and gives each `timeout`.
-    pub fn new(authority: String, path: &str, headers: HeaderMap, timeout: Duration) -> Self {
+    /// and gives each `timeout`; for this many workers.
+    pub fn new(
+        authority: String,
+        path: &str,
+        headers: HeaderMap,
+        timeout: Duration,
+        n_workers: usize,
+    ) -> Self {
         let uri = Uri::builder()
             .scheme("http")
             .authority(authority.as_str())
@@ -52,8 +80,7 @@ impl GrpcClient {
             uri,
             headers,
             timeout,
-            connection: Mutex::new(None),
-            connecting: tokio::sync::Mutex::new(()),
+            slots: (0..=n_workers).map(|_| Slot::default()).collect(),
         }
     }
 
@@ -93,7 +120,9 @@ impl GrpcClient {
         let (mut connection, was_reused) = self.connection().await?;
         let response = connection.send_request(self.request(message)).await;
         if response.is_err() {
-            self.forget_closed();
+            self.slot()
+                .lock()
+                .take_if(|connection| connection.is_closed());
         }
         Ok((response, was_reused))
     }
@@ -114,34 +143,22 @@ impl GrpcClient {
 
     /// The open connection, or a new one; and whether it was open before.
     async fn connection(&self) -> Result<(SendRequest<Message>, bool), Status> {
-        if let Some(open) = self.open_connection() {
+        let slot = self.slot();
+        if let Some(open) = slot.open_connection() {
             return Ok((open, true));
         }
         // One call connects; the others wait for it rather than connect as well.
-        let _connecting = self.connecting.lock().await;
-        if let Some(open) = self.open_connection() {
+        let _connecting = slot.connecting.lock().await;
+        if let Some(open) = slot.open_connection() {
             return Ok((open, false));
         }
         let connection = self.connect().await?;
-        *self.slot() = Some(connection.clone());
+        *slot.lock() = Some(connection.clone());
         Ok((connection, false))
     }
 
-    fn open_connection(&self) -> Option<SendRequest<Message>> {
-        self.slot()
-            .as_ref()
-            .filter(|connection| !connection.is_closed())
-            .cloned()
-    }
-
-    fn forget_closed(&self) {
-        self.slot().take_if(|connection| connection.is_closed());
-    }
-
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<SendRequest<Message>>> {
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self) -> &Slot {
+        &self.slots[workers::current() % self.slots.len()]
     }
 
     async fn connect(&self) -> Result<SendRequest<Message>, Status> {

@@ -104,11 +104,9 @@ where
             || deadline.is_some_and(is_too_late)
             || patience_ends.is_some_and(is_too_late)
         {
-            return Err(given_up(
-                Reason::DestinationUnavailable,
-                error.message,
-                asked,
-            ));
+            return Err(
+                Failure::new(Reason::DestinationUnavailable, error.message).retry_after(asked)
+            );
         }
         tracing::debug!(
             wait_ms = wait.as_millis() as u64,
@@ -117,16 +115,8 @@ where
         );
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = stop.cancelled() => return Err(given_up(Reason::Stopping, error.message, asked)),
+            () = stop.cancelled() => return Err(Failure::new(Reason::Stopping, error.message).retry_after(asked)),
         }
-    }
-}
-
-const fn given_up(reason: Reason, message: String, retry_after: Option<Duration>) -> Failure {
-    Failure {
-        reason,
-        message,
-        retry_after,
     }
 }
 

@@ -18,8 +18,8 @@ pub const ARRIVAL_MAX: Duration = Duration::from_secs(30);
 /// Inflating grows its output and its charge by at most this much at a time.
 const INFLATE_STEP_BYTES: usize = 64 * 1024;
 
-/// Bodies above this are inflated on a thread of their own, so that other requests go on.
-const INFLATE_INLINE_BYTES_MAX: usize = 16 * 1024;
+/// Above this, inflating or reading JSON takes a millisecond or more.
+const INLINE_BYTES_MAX: usize = 32 * 1024;
 
 /// The next piece of the body's data; `None` at its end.
 ///
@@ -122,6 +122,26 @@ pub async fn in_time<T>(read: impl Future<Output = Result<T, Failure>>) -> Resul
         })
 }
 
+/// Runs `work` on a body of `n_bytes`: here when it is small, on a thread of its own when it would
+/// hold up other requests.
+///
+/// # Errors
+/// Those of `work`.
+pub async fn off_thread<T: Send + 'static>(
+    n_bytes: usize,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    if n_bytes <= INLINE_BYTES_MAX {
+        return work();
+    }
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        Err(Failure::new(
+            Reason::Stopping,
+            "the collector stopped while it read the request",
+        ))
+    })
+}
+
 /// Inflates gzip, growing `charge` step by step, and leaves it at the inflated size.
 ///
 /// # Errors
@@ -131,19 +151,11 @@ pub async fn gunzip(
     n_bytes_max: usize,
     mut charge: Charge,
 ) -> Result<(Bytes, Charge), Failure> {
-    if compressed.len() <= INFLATE_INLINE_BYTES_MAX {
-        return gunzip_now(&compressed, n_bytes_max, &mut charge)
-            .map(|inflated| (inflated, charge));
-    }
-    let inflating = tokio::task::spawn_blocking(move || {
-        gunzip_now(&compressed, n_bytes_max, &mut charge).map(|inflated| (inflated, charge))
-    });
-    inflating.await.unwrap_or_else(|_| {
-        Err(Failure::new(
-            Reason::Stopping,
-            "the collector stopped while it read the request",
-        ))
+    off_thread(compressed.len(), move || {
+        let inflated = gunzip_now(&compressed, n_bytes_max, &mut charge)?;
+        Ok((inflated, charge))
     })
+    .await
 }
 
 fn gunzip_now(

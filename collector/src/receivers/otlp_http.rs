@@ -109,10 +109,14 @@ impl OtlpHttp {
             true => body::gunzip(body, self.body_bytes_max, charge).await?,
             false => (body, charge),
         };
+        let n_bytes = body.len();
         Ok(match encoding {
             Encoding::Protobuf => (body, charge),
             // JSON is always the longer form, so the charge covers what comes of it.
-            Encoding::Json => (otlp_json::to_protobuf(&body)?, charge),
+            Encoding::Json => {
+                let to_protobuf = move || otlp_json::to_protobuf(&body);
+                (body::off_thread(n_bytes, to_protobuf).await?, charge)
+            }
         })
     }
 

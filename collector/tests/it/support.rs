@@ -297,7 +297,7 @@ impl Destination {
                 Ok(script.lock().await.recv().await.unwrap())
             }
         };
-        tokio::spawn(listener.serve(answer, stop.clone()));
+        tokio::spawn(listener.serve(None, answer, stop.clone()));
         Self {
             address,
             received,

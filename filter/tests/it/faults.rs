@@ -3,7 +3,9 @@
 //! Both are asserted where the simulator calls back; what is left to assert here is that a request
 //! loses nothing but, at worst, its trace.
 
-use crate::sim::{Direction, Exchange, FALLIBLE, Fault, Pairs, Process, Reply, When, Worker};
+use crate::sim::{
+    Direction, Exchange, FALLIBLE, Fault, Process, Reply, When, Worker, without_context,
+};
 
 /// `proxy_status_t` has numbers up to 12, with gaps; one that nobody knows has to be borne too.
 const STATUSES: [u32; 13] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 1000];
@@ -24,13 +26,6 @@ const CONFIGURATION: &str = r#"{
 /// The cheapest way that a request can go.
 const UNSAMPLED: &str = r#"{"sampling": {"ratio": 0}}"#;
 
-/// What of a request's headers is not the filter's.
-fn others(headers: &Pairs) -> Pairs {
-    let is_ours = |name: &[u8]| matches!(name, b"traceparent" | b"tracestate" | b"b3");
-    let others = headers.iter().filter(|pair| !is_ours(&pair.0));
-    others.cloned().collect()
-}
-
 /// The life of a worker with every callback that the filter has.
 fn live(fault: Fault) -> u64 {
     let mut worker = Worker::new(&Process::new());
@@ -50,8 +45,8 @@ fn live(fault: Fault) -> u64 {
         for root in [inbound, outbound, unsampled] {
             let served = worker.serve(root, exchange.clone());
             assert_eq!(
-                others(&served.request),
-                others(&exchange.request),
+                without_context(&served.request),
+                without_context(&exchange.request),
                 "{fault:?}"
             );
             worker.refuse(root, exchange.clone());

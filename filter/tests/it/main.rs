@@ -10,6 +10,8 @@ mod budget;
 mod context;
 mod export;
 mod faults;
+mod hostile;
+mod ledger;
 mod otlp;
 mod roots;
 mod sim;

@@ -28,5 +28,6 @@ pub(crate) use callout::{Call, Reply};
 pub(crate) use fault::{Fault, When};
 pub(crate) use imports::FALLIBLE;
 pub(crate) use process::Process;
-pub(crate) use stream::{Exchange, Pairs, Served, first};
+pub(crate) use property::Value;
+pub(crate) use stream::{CONTEXT, Exchange, Pairs, Served, first, without_context};
 pub(crate) use worker::{Direction, Worker};

@@ -7,6 +7,32 @@ use super::property::{Value, path};
 /// A header map: names in lower case, in the order of arrival.
 pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// Headers in which a trace's context travels, in all formats that the filter speaks.
+pub(crate) const CONTEXT: &[&str] = &[
+    "traceparent",
+    "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+    "uber-trace-id",
+    "x-amzn-trace-id",
+    "x-datadog-trace-id",
+    "x-datadog-parent-id",
+    "x-datadog-sampling-priority",
+    "x-datadog-tags",
+    "grpc-trace-bin",
+];
+
+/// The headers that the filter has no business with.
+pub(crate) fn without_context(headers: &Pairs) -> Pairs {
+    let is_context = |name: &[u8]| CONTEXT.iter().any(|known| known.as_bytes() == name);
+    let others = headers.iter().filter(|pair| !is_context(&pair.0));
+    others.cloned().collect()
+}
+
 /// A header map of texts.
 pub(crate) fn pairs(texts: &[(&str, &str)]) -> Pairs {
     let bytes = |text: &str| text.as_bytes().to_vec();

@@ -1,5 +1,6 @@
 //! From settings to running tracing.
 
+use std::future::ready;
 use std::io::{IsTerminal, stdout};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -14,16 +15,16 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::bridge;
 use crate::error::Error;
-use crate::export::{self, Console, ExportThread};
+use crate::export::{self, Beside, Console, ExportThread, Nowhere};
 use crate::guard::Guard;
 use crate::log::{self, LogFormat};
 use crate::propagator::Propagator;
 use crate::resource::resource;
-use crate::sampler::Decider;
+use crate::sampler::{Decider, RemoteSampler};
 use crate::settings::{BatchSettings, Destination, Settings, process_environment};
 use crate::trace::{self, Core, TracerProvider};
 
-type StartExport = Box<dyn FnOnce(BatchSettings, Resource) -> Result<ExportThread, Error>>;
+type StartExport = Box<dyn FnOnce(BatchSettings, Resource, Beside) -> Result<ExportThread, Error>>;
 
 type Lookup = Box<dyn Fn(&str) -> Option<String>>;
 
@@ -150,19 +151,26 @@ impl Builder {
             Some(in_code) if !settings.is_sampler_given => Some(Decider::by(in_code)),
             _ => Some(Decider::new(settings.sampler)),
         };
+        let remote = decider.as_ref().and_then(Decider::remote);
         Ok(TracerProvider::new(Core {
             decider,
             limits: settings.limits,
-            export: self.export(settings)?,
+            export: self.export(settings, remote)?,
             propagator: Propagator::new(settings.formats.clone(), settings.has_baggage),
             is_shut_down: AtomicBool::new(false),
         }))
     }
 
-    fn export(&mut self, settings: &Settings) -> Result<Option<ExportThread>, Error> {
+    fn export(
+        &mut self,
+        settings: &Settings,
+        remote: Option<RemoteSampler>,
+    ) -> Result<Option<ExportThread>, Error> {
         let start = match (settings.destination, self.start_export.take()) {
             _ if settings.disabled => return Ok(None),
-            (Destination::Nowhere, _) => return Ok(None),
+            // Even then a sampler decides what others export.
+            (Destination::Nowhere, _) if remote.is_none() => return Ok(None),
+            (Destination::Nowhere, _) => export_by(|| Ok(Nowhere)),
             (_, Some(in_code)) => in_code,
             (Destination::Console, None) => export_by(|| Ok(Console)),
             (Destination::Otlp, None) => {
@@ -171,8 +179,12 @@ impl Builder {
             }
         };
         let name = self.service_name.as_deref();
-        let resource = resource(settings, &self.resource_attributes, name);
-        start(settings.batch, resource).map(Some)
+        let (resource, service) = resource(settings, &self.resource_attributes, name);
+        let beside: Beside = match (remote, settings.remote.clone()) {
+            (Some(sampler), Some(setting)) => Box::pin(sampler.poll(setting, service)),
+            _ => Box::pin(ready(())),
+        };
+        start(settings.batch, resource, beside).map(Some)
     }
 
     fn guard(self, provider: TracerProvider, settings: &Settings) -> Guard {
@@ -187,7 +199,9 @@ impl Builder {
 fn export_by<E: SpanExporter + 'static>(
     make_exporter: impl FnOnce() -> Result<E, Error> + Send + 'static,
 ) -> StartExport {
-    Box::new(|settings, resource| ExportThread::start(make_exporter, settings, resource))
+    Box::new(|settings, resource, beside| {
+        ExportThread::start(make_exporter, settings, resource, beside)
+    })
 }
 
 fn install_subscriber(

@@ -7,6 +7,6 @@ mod queue;
 mod thread;
 mod tls;
 
-pub(crate) use console::Console;
+pub(crate) use console::{Console, Nowhere};
 pub(crate) use otlp::exporter;
-pub(crate) use thread::ExportThread;
+pub(crate) use thread::{Beside, ExportThread};

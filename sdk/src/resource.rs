@@ -9,16 +9,16 @@ use opentelemetry_sdk::resource::TelemetryResourceDetector;
 
 use crate::settings::Settings;
 
-/// What the environment says is strongest, then what the program says, then what can be found out.
+/// The resource, and the service's name in it. What the environment says is strongest, then what the program says, then what can be found out.
 pub(crate) fn resource(
     settings: &Settings,
     in_code: &[KeyValue],
     name_in_code: Option<&str>,
-) -> Resource {
+) -> (Resource, String) {
     let from_environment = settings.resource_attributes.iter();
     let name = settings.service_name.as_deref().or(name_in_code);
     let name = name.map_or_else(unknown_service, str::to_owned);
-    Resource::builder_empty()
+    let resource = Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_attributes([
             KeyValue::new("telemetry.distro.name", env!("CARGO_PKG_NAME")),
@@ -29,8 +29,9 @@ pub(crate) fn resource(
         .with_attributes(
             from_environment.map(|(key, value)| KeyValue::new(key.clone(), value.clone())),
         )
-        .with_service_name(name)
-        .build()
+        .with_service_name(name.clone())
+        .build();
+    (resource, name)
 }
 
 /// The name that the specification gives to a service that nobody named.

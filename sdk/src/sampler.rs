@@ -1,5 +1,7 @@
 //! Samplers: the SDK's, and one for consistent probability sampling, which the SDK lacks.
 
+mod remote;
+
 use opentelemetry::Context;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{
@@ -9,6 +11,8 @@ use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, Should
 use spanloom_wire::context::{SamplingState, TraceState as WireState};
 use spanloom_wire::sampling::{Decision, Threshold, randomness};
 
+pub(crate) use remote::RemoteSampler;
+
 use crate::propagator::Hint;
 use crate::settings::{RootSampler, SamplerSetting};
 
@@ -17,23 +21,35 @@ use crate::settings::{RootSampler, SamplerSetting};
 pub(crate) struct Decider {
     sampler: Box<dyn ShouldSample>,
     parent_based: bool,
+    remote: Option<RemoteSampler>,
 }
 
 impl Decider {
     /// As a setting says.
     pub(crate) fn new(setting: SamplerSetting) -> Self {
-        let sampler: Box<dyn ShouldSample> = match setting.root {
-            RootSampler::On => Box::new(Sampler::AlwaysOn),
-            RootSampler::Off => Box::new(Sampler::AlwaysOff),
-            RootSampler::Ratio(ratio) => Box::new(Sampler::TraceIdRatioBased(ratio)),
-            RootSampler::Consistent(ratio) => Box::new(ConsistentSampler {
+        let remote = match setting.root {
+            RootSampler::Remote(initial_rate) => Some(RemoteSampler::new(initial_rate)),
+            _ => None,
+        };
+        let sampler: Box<dyn ShouldSample> = match (setting.root, remote.clone()) {
+            (_, Some(remote)) => Box::new(remote),
+            (RootSampler::Off, None) => Box::new(Sampler::AlwaysOff),
+            (RootSampler::Ratio(ratio), None) => Box::new(Sampler::TraceIdRatioBased(ratio)),
+            (RootSampler::Consistent(ratio), None) => Box::new(ConsistentSampler {
                 threshold: Threshold::from_ratio(ratio),
             }),
+            (RootSampler::On | RootSampler::Remote(_), None) => Box::new(Sampler::AlwaysOn),
         };
         Self {
             sampler,
             parent_based: setting.parent_based,
+            remote,
         }
+    }
+
+    /// The sampler that a server is to be asked for.
+    pub(crate) fn remote(&self) -> Option<RemoteSampler> {
+        self.remote.clone()
     }
 
     /// As this sampler says, about every span.
@@ -41,7 +57,18 @@ impl Decider {
         Self {
             sampler,
             parent_based: false,
+            remote: None,
         }
+    }
+
+    /// Whether the parent has decided that the span is not sampled: the commonest answer in a mesh,
+    /// known without a question. [`Self::decide`] would say the same.
+    #[inline]
+    pub(crate) fn inherits_drop(&self, parent: &Context, parent_span: &SpanContext) -> bool {
+        self.parent_based
+            && parent_span.is_valid()
+            && !parent_span.is_sampled()
+            && (!parent_span.is_remote() || Hint::of(parent).is_none())
     }
 
     /// Decides about a span to be started. `parent_span` is the one in `parent`.

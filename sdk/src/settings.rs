@@ -19,7 +19,7 @@ mod sampler;
 mod table;
 
 pub(crate) use endpoint::{Endpoint, Protocol, TlsFiles};
-pub(crate) use sampler::{RootSampler, SamplerSetting};
+pub(crate) use sampler::{RemoteSetting, RootSampler, SamplerSetting};
 
 /// Everything that the environment says.
 #[derive(Clone, Debug)]
@@ -33,7 +33,9 @@ pub(crate) struct Settings {
     pub(crate) formats: Vec<Format>,
     pub(crate) has_baggage: bool,
     pub(crate) sampler: SamplerSetting,
-    /// Whether the environment names it.
+    /// Only for a sampler that asks a server.
+    pub(crate) remote: Option<RemoteSetting>,
+    /// Whether the environment names the sampler.
     pub(crate) is_sampler_given: bool,
     pub(crate) destination: Destination,
     pub(crate) endpoint: Endpoint,
@@ -71,6 +73,8 @@ impl Settings {
         };
         let (service_name, resource_attributes) = reader.resource();
         let (formats, has_baggage) = reader.propagators();
+        let sampler = SamplerSetting::read(&mut reader);
+        let is_remote = matches!(sampler.root, RootSampler::Remote(_));
         if reader.given("OTEL_CONFIG_FILE").is_some() {
             reader
                 .warn("OTEL_CONFIG_FILE is set, but declarative configuration is not read".into());
@@ -83,7 +87,8 @@ impl Settings {
             formats,
             has_baggage,
             is_sampler_given: reader.given("OTEL_TRACES_SAMPLER").is_some(),
-            sampler: SamplerSetting::read(&mut reader),
+            sampler,
+            remote: is_remote.then(|| reader.remote()),
             destination: reader.destination(),
             endpoint: Endpoint::read(&mut reader),
             batch: reader.batch(),

@@ -26,7 +26,7 @@
 
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
-use tokio::task::JoinHandle;
+pub use tokio::task::{JoinError, JoinHandle};
 
 /// [`tokio::spawn`], in the current context.
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>

@@ -113,6 +113,18 @@ impl opentelemetry::trace::Tracer for Tracer {
             _ => return Span::unrecorded(parent_span.clone()),
         };
         let ids = RandomIdGenerator::default();
+        if decider.inherits_drop(parent, parent_span) {
+            let flags = parent_span.trace_flags();
+            let state = parent_span.trace_state().clone();
+            let trace_id = parent_span.trace_id();
+            return Span::unrecorded(SpanContext::new(
+                trace_id,
+                ids.new_span_id(),
+                flags,
+                false,
+                state,
+            ));
+        }
         let trace_id = match parent_span.is_valid() {
             true => parent_span.trace_id(),
             false => hinted_trace_id(parent).unwrap_or_else(|| ids.new_trace_id()),

@@ -9,6 +9,7 @@ use std::fmt;
 use std::future::pending;
 use std::io;
 use std::mem;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
@@ -36,6 +37,9 @@ pub(crate) struct ExportThread {
     commands: mpsc::Sender<Command>,
 }
 
+/// What else runs on the thread, as long as it does.
+pub(crate) type Beside = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What the thread is asked for, beside its work.
 struct Command {
     reply: SyncSender<OTelSdkResult>,
@@ -48,6 +52,7 @@ impl ExportThread {
         make_exporter: impl FnOnce() -> Result<E, Error> + Send + 'static,
         settings: BatchSettings,
         resource: Resource,
+        beside: Beside,
     ) -> Result<Self, Error> {
         let queue = Arc::new(Queue::new(settings));
         let (commands, received) = mpsc::channel(16);
@@ -76,6 +81,7 @@ impl ExportThread {
                 last: Ok(()),
                 n_dropped_told: 0,
             };
+            runtime.spawn(beside);
             runtime.block_on(worker.run(received));
         };
         let thread = thread::Builder::new()

@@ -66,6 +66,15 @@ fn the_first_valid_format_of_the_list_counts() {
     let context = propagator.extract_with_context(&Context::new(), &headers);
     assert_eq!(context.span().span_context().span_id().to_string(), SPAN);
     assert_eq!(context.baggage().get("tenant").unwrap().as_str(), "blue");
+    let two = headers_of(&[
+        ("traceparent", &format!("00-{TRACE}-00000000000000aa-01")),
+        ("b3", &format!("{TRACE}-{SPAN}-1")),
+    ]);
+    let context = propagator.extract_with_context(&Context::new(), &two);
+    assert_eq!(
+        context.span().span_context().span_id().to_string(),
+        "00000000000000aa"
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `OTEL_TRACES_SAMPLER` and its argument.
 
+use std::time::Duration;
+
 use super::{Given, Reader};
 
 /// What decides for a root, and whether a parent decides for its children.
@@ -17,6 +19,15 @@ pub(crate) enum RootSampler {
     Ratio(f64),
     /// A ratio that the whole trace can know: it is written into `tracestate`.
     Consistent(f64),
+    /// What a server says, and until then a ratio.
+    Remote(f64),
+}
+
+/// Whom `jaeger_remote` asks, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RemoteSetting {
+    pub(crate) endpoint: String,
+    pub(crate) interval: Duration,
 }
 
 /// The default, and what a name that cannot be served comes nearest to.
@@ -40,17 +51,7 @@ impl SamplerSetting {
             "always_off" => RootSampler::Off,
             "traceidratio" => RootSampler::Ratio(reader.ratio()),
             "consistent_probability" => RootSampler::Consistent(reader.ratio()),
-            "jaeger_remote" => {
-                let ratio = reader.initial_rate();
-                reader.warn(format!(
-                    "{name}={value:?} asks no server here: {ratio} is sampled"
-                ));
-                // Jaeger's sampler leaves decided traces alone whatever its name says.
-                return Self {
-                    root: RootSampler::Ratio(ratio),
-                    parent_based: true,
-                };
-            }
+            "jaeger_remote" => RootSampler::Remote(reader.initial_rate()),
             "xray" => {
                 reader.warn(format!(
                     "{name}={value:?} asks no server here: every trace is sampled"
@@ -77,14 +78,32 @@ impl Reader<'_> {
         self.share(ratio)
     }
 
-    /// `initialSamplingRate` of `endpoint=..,pollingIntervalMs=..,initialSamplingRate=..`.
     fn initial_rate(&mut self) -> f64 {
-        let arguments = self.pairs(ARGUMENT);
-        let rate = arguments
-            .iter()
-            .find(|(key, _)| key == "initialSamplingRate");
-        let rate = rate.and_then(|(_, rate)| rate.parse().ok()).unwrap_or(1.0);
-        self.share(rate)
+        let rate = self
+            .argument("initialSamplingRate")
+            .and_then(|rate| rate.parse().ok());
+        self.share(rate.unwrap_or(1.0))
+    }
+
+    /// The rest of `endpoint=..,pollingIntervalMs=..,initialSamplingRate=..`.
+    pub(super) fn remote(&mut self) -> RemoteSetting {
+        let endpoint = self.argument("endpoint");
+        let interval_ms = self
+            .argument("pollingIntervalMs")
+            .and_then(|ms| ms.parse().ok());
+        RemoteSetting {
+            endpoint: endpoint.unwrap_or_else(|| "http://localhost:14250".to_owned()),
+            // Not zero, which would ask without a pause.
+            interval: Duration::from_millis(interval_ms.unwrap_or(60_000).max(1)),
+        }
+    }
+
+    fn argument(&mut self, key: &str) -> Option<String> {
+        let pairs = self.pairs(ARGUMENT);
+        pairs
+            .into_iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value)
     }
 
     fn share(&mut self, ratio: f64) -> f64 {

@@ -113,16 +113,16 @@ pub(super) const GROUPS: &[Group] = &[
                 "OTEL_TRACES_SAMPLER",
                 "parentbased_always_on",
                 "`always_on`, `always_off`, `traceidratio`, `consistent_probability` (W3C \
-                 tracestate `ot=th:..;rv:..`), each also with `parentbased_` in front; \
-                 `jaeger_remote` samples by its `initialSamplingRate`, `xray` everything, each \
-                 with a warning",
-                "`jaeger_remote` and `xray` sample everything; no consistent probability",
+                 tracestate `ot=th:..;rv:..`), `jaeger_remote` (asks a server over gRPC), each also with \
+                 `parentbased_` in front; \
+                 `xray` samples everything, with a warning",
+                "`jaeger_remote` and `xray` sample everything; no `consistent_probability`",
             ),
             variable(
                 "OTEL_TRACES_SAMPLER_ARG",
                 "1.0",
                 "the share of traces to keep, for the samplers with a ratio; for `jaeger_remote` \
-                 `endpoint=..,initialSamplingRate=..`",
+                 `endpoint=..,pollingIntervalMs=..,initialSamplingRate=..`",
                 "",
             ),
         ],
@@ -212,9 +212,10 @@ pub(super) const GROUPS: &[Group] = &[
             ),
             variable(
                 "OTEL_BSP_MAX_QUEUE_SIZE",
-                "2048",
-                "spans that may wait; more are dropped, counted and reported",
-                "",
+                "16384",
+                "spans that may wait; more are dropped, counted and reported; the specification's \
+                 2048 are 20 ms at 100,000 spans/s, and a throttled container pauses longer",
+                "`2048`",
             ),
             variable(
                 "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",

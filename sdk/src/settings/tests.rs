@@ -13,7 +13,7 @@ fn read(variables: &[(&str, &str)]) -> Settings {
 }
 
 #[test]
-fn an_empty_environment_has_the_defaults_of_the_specification() {
+fn an_empty_environment_has_the_defaults_of_the_table() {
     let settings = read(&[("OTEL_SERVICE_NAME", " "), ("OTEL_PROPAGATORS", "")]);
     assert_eq!(settings.warnings, [""; 0]);
     assert!(!settings.disabled);
@@ -38,7 +38,7 @@ fn an_empty_environment_has_the_defaults_of_the_specification() {
         BatchSettings {
             schedule_delay: Duration::from_secs(5),
             export_timeout: Duration::from_secs(30),
-            queue_spans_max: 2_048,
+            queue_spans_max: 16_384,
             batch_spans_max: 512,
             value_chars_max: None,
         }
@@ -175,7 +175,7 @@ fn nonsense_is_reported_and_taken_as_unset() {
         }
     );
     assert_eq!(settings.destination, Destination::Otlp);
-    assert_eq!(settings.batch.queue_spans_max, 2_048);
+    assert_eq!(settings.batch.queue_spans_max, 16_384);
     assert_eq!(settings.warnings.len(), 6, "{:#?}", settings.warnings);
 }
 
@@ -210,27 +210,39 @@ fn the_log_level_of_the_sdk_is_its_own_until_rust_log_speaks() {
 }
 
 #[test]
-fn samplers_that_ask_a_server_come_as_near_as_they_can() {
-    let sampler = |name, argument| {
+fn a_sampler_that_asks_a_server_knows_whom_and_how_often() {
+    let settings = |name, argument| {
         read(&[
             ("OTEL_TRACES_SAMPLER", name),
             ("OTEL_TRACES_SAMPLER_ARG", argument),
         ])
     };
     let argument = "endpoint=http://jaeger:14250,pollingIntervalMs=5000,initialSamplingRate=0.25";
-    for name in ["jaeger_remote", "parentbased_jaeger_remote"] {
-        let settings = sampler(name, argument);
-        let expected = SamplerSetting {
-            root: RootSampler::Ratio(0.25),
-            parent_based: true,
-        };
-        assert_eq!(
-            (settings.sampler, settings.warnings.len()),
-            (expected, 1),
-            "{name}"
-        );
-    }
-    assert_eq!(sampler("xray", "").sampler.root, RootSampler::On);
+    let given = settings("parentbased_jaeger_remote", argument);
+    let expected = SamplerSetting {
+        root: RootSampler::Remote(0.25),
+        parent_based: true,
+    };
+    assert_eq!((given.sampler, given.warnings.len()), (expected, 0));
+    let remote = given.remote.unwrap();
+    assert_eq!(
+        (remote.endpoint.as_str(), remote.interval.as_secs()),
+        ("http://jaeger:14250", 5)
+    );
+    let default = settings("jaeger_remote", "");
+    assert_eq!(
+        default.sampler,
+        SamplerSetting {
+            root: RootSampler::Remote(1.0),
+            parent_based: false
+        }
+    );
+    assert_eq!(default.remote.unwrap().endpoint, "http://localhost:14250");
+    let xray = settings("xray", "");
+    assert_eq!(
+        (xray.sampler.root, xray.warnings.len()),
+        (RootSampler::On, 1)
+    );
 }
 
 #[test]

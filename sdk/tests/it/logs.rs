@@ -37,7 +37,7 @@ fn log_lines_carry_the_ids_of_their_span_in_both_formats() {
 fn spans_of_tracing_and_of_opentelemetry_nest_in_each_other() {
     let text = run("logs::program", &[]);
     let tree = text.split_once("tree:\n").expect(&text).1;
-    let expected = "INTERNAL work\n  INTERNAL by the API\n    INTERNAL deep inside\n";
+    let expected = "INTERNAL work\n  INTERNAL by the API\n    INTERNAL deep inside\nend";
     assert!(tree.starts_with(expected), "{text}");
 }
 
@@ -90,7 +90,7 @@ fn program() {
     });
     assert!(matches!(spanloom::init(), Err(Error::Subscriber(_))));
     tracing.flush().unwrap();
-    println!("tree:\n{}", sink.tree(&[]));
+    println!("tree:\n{}end", sink.tree(&[]));
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use opentelemetry::trace::{Tracer, TracerProvider};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use spanloom::testing::FakeCollector;
 
 use crate::Figure;
@@ -15,6 +17,10 @@ const N_SPANS: u64 = 300_000;
 const BURST_SPANS_MAX: u64 = 500;
 
 pub(crate) fn measure() -> Result<Vec<Figure>> {
+    Ok(vec![ours()?, upstreams()?])
+}
+
+fn ours() -> Result<Figure> {
     let collector = FakeCollector::start()?;
     let endpoint = collector.grpc_endpoint();
     let lookup = move |name: &str| match name {
@@ -23,7 +29,48 @@ pub(crate) fn measure() -> Result<Vec<Figure>> {
         _ => None,
     };
     let guard = spanloom::builder().environment(lookup).start()?;
-    let tracer = guard.tracer_provider().tracer("b");
+    let per_second = load(&guard.tracer_provider().tracer("b"));
+    guard.shutdown()?;
+    Ok(figure("spanloom", per_second, &collector, Some(0.0)))
+}
+
+/// The baseline: upstream's processor and exporter, on a runtime that keeps clear of the load.
+fn upstreams() -> Result<Figure> {
+    let collector = FakeCollector::start()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let inside = runtime.enter();
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(collector.grpc_endpoint())
+        .build()?;
+    drop(inside);
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .build();
+    let per_second = load(&provider.tracer("b"));
+    provider.shutdown()?;
+    Ok(figure("opentelemetry", per_second, &collector, None))
+}
+
+fn figure(
+    system: &str,
+    per_second: f64,
+    collector: &FakeCollector,
+    at_most: Option<f64>,
+) -> Figure {
+    Figure {
+        name: format!("{system}: lost of {N_SPANS} at {per_second:.0} spans/s, OTLP/gRPC"),
+        value: (N_SPANS - collector.n_spans() as u64) as f64,
+        unit: "spans",
+        at_most,
+    }
+}
+
+/// Makes the spans, and returns how many a second it was in the end.
+fn load<T: Tracer>(tracer: &T) -> f64 {
     let start = Instant::now();
     let mut n_made = 0;
     while n_made < N_SPANS {
@@ -37,14 +84,7 @@ pub(crate) fn measure() -> Result<Vec<Figure>> {
         n_made = n_made.max(due);
         pause();
     }
-    let per_second = N_SPANS as f64 / start.elapsed().as_secs_f64();
-    guard.shutdown()?;
-    Ok(vec![Figure {
-        name: format!("spans lost of {N_SPANS} at {per_second:.0} spans/s over OTLP/gRPC"),
-        value: (N_SPANS - collector.n_spans() as u64) as f64,
-        unit: "spans",
-        at_most: Some(0.0),
-    }])
+    N_SPANS as f64 / start.elapsed().as_secs_f64()
 }
 
 #[expect(

@@ -189,14 +189,18 @@ fn fastrace() -> System {
     System {
         name: "fastrace",
         run: Box::new(|decision, body| {
-            let context = fastrace::prelude::SpanContext::random();
-            let context = context.sampled(decision == Decision::Sampled);
-            let root = (decision != Decision::Disabled)
-                .then(|| fastrace::Span::root(Cow::Borrowed("parent"), context));
-            let _parent = root.as_ref().map(fastrace::Span::set_local_parent);
             body(&|n_spans| {
-                for _ in 0..n_spans {
-                    drop(LocalSpan::enter_with_local_parent("child"));
+                // A trace of fastrace has room for some ten thousand spans a thread, and drops
+                // what comes after; so it gets a root for each thousand.
+                for _ in 0..n_spans / 1_000 {
+                    let context = fastrace::prelude::SpanContext::random();
+                    let context = context.sampled(decision == Decision::Sampled);
+                    let root = (decision != Decision::Disabled)
+                        .then(|| fastrace::Span::root(Cow::Borrowed("parent"), context));
+                    let _parent = root.as_ref().map(fastrace::Span::set_local_parent);
+                    for _ in 0..1_000 {
+                        drop(LocalSpan::enter_with_local_parent("child"));
+                    }
                 }
             });
         }),

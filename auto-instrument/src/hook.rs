@@ -10,9 +10,10 @@ use crate::rewrite::HOOK;
 use crate::session::{COMPILING, Session, hash, write_if_changed};
 
 /// The sources, which travel inside the tool.
-const SOURCES: [(&str, &str); 10] = [
+const SOURCES: [(&str, &str); 11] = [
     ("lib.rs", include_str!("../hook/src/lib.rs")),
     ("context.rs", include_str!("../hook/src/context.rs")),
+    ("db.rs", include_str!("../hook/src/db.rs")),
     ("env.rs", include_str!("../hook/src/env.rs")),
     ("exit.rs", include_str!("../hook/src/exit.rs")),
     ("export.rs", include_str!("../hook/src/export.rs")),

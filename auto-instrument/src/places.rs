@@ -74,6 +74,15 @@ fn search(items: &[Item], path: &[&str], step: &Step, edits: &mut Edits) -> usiz
                     _ => 0,
                 }
             }
+            (Item::Enum(item), [name, variant]) if item.ident == name => item
+                .variants
+                .iter()
+                .filter(|one| one.ident == variant)
+                .map(|one| match &one.fields {
+                    syn::Fields::Named(fields) => inside(&fields.brace_token, step, edits),
+                    _ => 0,
+                })
+                .sum(),
             (Item::Trait(item), [name]) if item.ident == name => {
                 inside(&item.brace_token, step, edits)
             }
@@ -219,17 +228,8 @@ fn in_function(
             }
             calls.found.len()
         }
-        StepEdit::Literal { of, insert } => {
-            let mut literals = Literals {
-                of,
-                found: Vec::new(),
-            };
-            literals.visit_block(block);
-            for at in &literals.found {
-                edits.insert(*at, &format!(" {insert}"));
-            }
-            literals.found.len()
-        }
+        StepEdit::Literal { of, insert } => in_fields(Fields::of(of, false), block, insert, edits),
+        StepEdit::Pattern { of, insert } => in_fields(Fields::of(of, true), block, insert, edits),
         StepEdit::Inside { .. } | StepEdit::Module { .. } => 0,
     }
 }
@@ -342,25 +342,51 @@ impl Calls<'_> {
     }
 }
 
-struct Literals<'a> {
+/// Struct literals, or struct patterns, of one path.
+struct Fields<'a> {
     of: &'a str,
+    patterns: bool,
     found: Vec<usize>,
 }
 
-impl<'ast> Visit<'ast> for Literals<'_> {
-    fn visit_expr_struct(&mut self, literal: &'ast syn::ExprStruct) {
-        if compact(&literal.path) == self.of {
-            self.found.push(after(literal.brace_token.span.open()));
+impl<'a> Fields<'a> {
+    fn of(of: &'a str, patterns: bool) -> Self {
+        Self {
+            of,
+            patterns,
+            found: Vec::new(),
         }
+    }
+
+    fn note(&mut self, path: &syn::Path, brace: &syn::token::Brace, is_pattern: bool) {
+        if is_pattern == self.patterns && compact(path) == self.of {
+            self.found.push(after(brace.span.open()));
+        }
+    }
+}
+
+fn in_fields(mut fields: Fields, block: &Block, insert: &str, edits: &mut Edits) -> usize {
+    fields.visit_block(block);
+    for at in &fields.found {
+        edits.insert(*at, &format!(" {insert}"));
+    }
+    fields.found.len()
+}
+
+impl<'ast> Visit<'ast> for Fields<'_> {
+    fn visit_expr_struct(&mut self, literal: &'ast syn::ExprStruct) {
+        self.note(&literal.path, &literal.brace_token, false);
         visit::visit_expr_struct(self, literal);
+    }
+
+    fn visit_pat_struct(&mut self, pattern: &'ast syn::PatStruct) {
+        self.note(&pattern.path, &pattern.brace_token, true);
+        visit::visit_pat_struct(self, pattern);
     }
 
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         for expr in arguments(&call.tokens).unwrap_or_default() {
-            let mut inner = Literals {
-                of: self.of,
-                found: Vec::new(),
-            };
+            let mut inner = Fields::of(self.of, self.patterns);
             inner.visit_expr(&expr);
             self.found.append(&mut inner.found);
         }

@@ -8,11 +8,18 @@ use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
 /// The rules that come with the tool.
-const EMBEDDED: [(&str, &str); 4] = [
+const EMBEDDED: [(&str, &str); 11] = [
+    ("async-nats.toml", include_str!("../rules/async-nats.toml")),
     ("axum.toml", include_str!("../rules/axum.toml")),
     ("hyper.toml", include_str!("../rules/hyper.toml")),
     ("hyper-util.toml", include_str!("../rules/hyper-util.toml")),
+    ("lapin.toml", include_str!("../rules/lapin.toml")),
+    ("rdkafka.toml", include_str!("../rules/rdkafka.toml")),
+    ("redis.toml", include_str!("../rules/redis.toml")),
+    ("sqlx.toml", include_str!("../rules/sqlx.toml")),
     ("tokio.toml", include_str!("../rules/tokio.toml")),
+    ("tonic.toml", include_str!("../rules/tonic.toml")),
+    ("tower.toml", include_str!("../rules/tower.toml")),
 ];
 
 /// A file of rules.
@@ -87,7 +94,8 @@ pub enum StepEdit {
         /// After it.
         close: String,
     },
-    /// First inside the braces of a struct, a trait, or (with `trait`) an implementation.
+    /// First inside the braces of a struct, an enum's variant, a trait, or (with `trait`) an
+    /// implementation.
     Inside {
         /// Fields with a trailing comma, or whole items.
         insert: String,
@@ -97,6 +105,13 @@ pub enum StepEdit {
         /// The path of the literal.
         of: String,
         /// Fields with a trailing comma.
+        insert: String,
+    },
+    /// First among the fields of struct patterns inside a function.
+    Pattern {
+        /// The path of the pattern.
+        of: String,
+        /// Bindings with a trailing comma.
         insert: String,
     },
     /// At the end of a module's file; `in` is the module, empty for the crate root.
@@ -116,6 +131,7 @@ impl StepEdit {
                 "a struct with named fields, a trait or an implementation".to_owned()
             }
             Self::Literal { of, .. } => format!("a literal of `{of}`"),
+            Self::Pattern { of, .. } => format!("a pattern of `{of}`"),
             Self::Module { .. } => "a module".to_owned(),
         }
     }
@@ -126,6 +142,7 @@ impl StepEdit {
             Self::Enter { insert }
             | Self::Inside { insert }
             | Self::Literal { insert, .. }
+            | Self::Pattern { insert, .. }
             | Self::Module { insert } => vec![insert],
             Self::Wrap { open, close } | Self::Call { open, close, .. } => vec![open, close],
         }
@@ -224,6 +241,11 @@ fn check_syntax(step: &Step) -> Result<()> {
         }
         StepEdit::Literal { insert, .. } => {
             drop(syn::parse_str::<syn::Expr>(&format!("S {{{insert}}}"))?);
+        }
+        StepEdit::Pattern { insert, .. } => {
+            drop(syn::parse_str::<syn::Expr>(&format!(
+                "match x {{ S {{{insert}}} => {{}} }}"
+            ))?);
         }
         StepEdit::Module { insert } => drop(syn::parse_str::<syn::File>(insert)?),
     }

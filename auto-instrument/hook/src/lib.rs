@@ -16,6 +16,7 @@
 //! ```
 
 mod context;
+pub mod db;
 mod env;
 mod exit;
 mod export;

@@ -1,0 +1,162 @@
+//! Database queries as spans, by OpenTelemetry's semantic conventions.
+
+use std::cell::Cell;
+
+use crate::span::{Kind, Span};
+
+thread_local! {
+    static SYSTEM: Cell<&'static str> = const { Cell::new("other_sql") };
+}
+
+/// Runs `call`, in which [`query`] knows which database is asked.
+pub fn in_system<R>(system: &'static str, call: impl FnOnce() -> R) -> R {
+    let before = SYSTEM.try_with(|slot| slot.replace(system));
+    let result = call();
+    if let Ok(before) = before {
+        // The thread is alive, since it just was; if it is not, nobody reads the slot.
+        let _ = SYSTEM.try_with(|slot| slot.set(before));
+    }
+    result
+}
+
+/// Begins the span of an SQL query.
+pub fn query(scope: &'static str, sql: &str) -> Span {
+    let mut span = Span::child(scope, Kind::Client, "query");
+    if span.is_recording() {
+        let (operation, target) = summary(sql);
+        span.set(
+            "db.system.name",
+            SYSTEM.try_with(Cell::get).unwrap_or("other_sql"),
+        );
+        span.set("db.query.text", sanitized(sql));
+        if !operation.is_empty() {
+            span.set("db.operation.name", operation.clone());
+        }
+        match target {
+            Some(target) => {
+                span.rename(format!("{operation} {target}"));
+                span.set("db.collection.name", target);
+            }
+            None if operation.is_empty() => {}
+            None => span.rename(operation),
+        }
+    }
+    span
+}
+
+/// Begins the span of a command that has a name, such as Redis's.
+pub fn command(scope: &'static str, system: &'static str, name: String) -> Span {
+    let mut span = Span::child(scope, Kind::Client, "command");
+    if span.is_recording() {
+        span.set("db.system.name", system);
+        span.set("db.operation.name", name.clone());
+        span.rename(name);
+    }
+    span
+}
+
+/// The operation, and the first table that it names.
+fn summary(sql: &str) -> (String, Option<String>) {
+    let mut words = sql
+        .split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | ',' | ';'))
+        .filter(|word| !word.is_empty());
+    let is_name = |word: &str| {
+        word.chars()
+            .all(|c| c.is_alphanumeric() || "_.\"`$".contains(c))
+    };
+    let operation = words
+        .next()
+        .filter(|word| is_name(word))
+        .unwrap_or_default();
+    let operation = operation.to_uppercase();
+    let mut target = None;
+    let mut previous = operation.clone();
+    // A table stands near the beginning; a long query is not read to its end.
+    for word in words.take(200) {
+        let introduces = matches!(
+            previous.as_str(),
+            "FROM" | "INTO" | "UPDATE" | "TABLE" | "JOIN"
+        );
+        let upper = word.to_uppercase();
+        if introduces && is_name(word) && !matches!(upper.as_str(), "IF" | "SELECT" | "ONLY" | "OR")
+        {
+            target = Some(word.replace(['"', '`'], ""));
+            break;
+        }
+        previous = upper;
+    }
+    (operation, target)
+}
+
+/// The query with its literals hidden, as the conventions ask of text that may hold values.
+fn sanitized(sql: &str) -> String {
+    let mut out = String::with_capacity(sql.len().min(4096));
+    let mut rest = sql.chars().peekable();
+    let mut before = ' ';
+    while let Some(c) = rest.next() {
+        let is_value =
+            c.is_ascii_digit() && !before.is_alphanumeric() && !"_$?:@\"`".contains(before);
+        if c == '\'' {
+            // A doubled quote stands for one inside the literal.
+            while let Some(inner) = rest.next() {
+                if inner == '\'' && rest.next_if_eq(&'\'').is_none() {
+                    break;
+                }
+            }
+            out.push('?');
+        } else if is_value {
+            while rest
+                .next_if(|next| next.is_ascii_alphanumeric() || *next == '.')
+                .is_some()
+            {}
+            out.push('?');
+        } else {
+            out.push(c);
+        }
+        before = c;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(sql: &str) -> String {
+        let (operation, target) = summary(sql);
+        target.map_or(operation.clone(), |target| format!("{operation} {target}"))
+    }
+
+    #[test]
+    fn queries_are_named_by_operation_and_table() {
+        assert_eq!(
+            named("select a, b from \"users\" where id = $1"),
+            "SELECT users"
+        );
+        assert_eq!(
+            named("INSERT INTO shop.items(a) VALUES (1)"),
+            "INSERT shop.items"
+        );
+        assert_eq!(named("update stock set n = 1"), "UPDATE stock");
+        assert_eq!(named("CREATE TABLE IF NOT EXISTS t (a)"), "CREATE");
+        assert_eq!(named("BEGIN"), "BEGIN");
+        assert_eq!(named("SELECT 1"), "SELECT");
+        assert_eq!(named("  "), "");
+    }
+
+    #[test]
+    fn values_do_not_leave_in_queries() {
+        assert_eq!(
+            sanitized("a = 'it''s' AND b=12.5 OR c1 = $1"),
+            "a = ? AND b=? OR c1 = $1"
+        );
+        assert_eq!(sanitized("x = 'open"), "x = ?");
+        assert_eq!(sanitized("LIMIT 0x1F, t2.c"), "LIMIT ?, t2.c");
+    }
+
+    #[test]
+    fn a_query_knows_its_system_only_inside() {
+        assert_eq!(in_system("sqlite", || SYSTEM.get()), "sqlite");
+        assert_eq!(SYSTEM.get(), "other_sql");
+    }
+}

@@ -110,3 +110,118 @@ fn is_no_std(root: &syn::File) -> bool {
         .iter()
         .any(|attribute| attribute.path().is_ident("no_std"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules;
+
+    /// Applies one rule with the given steps to a crate of two files, and returns the second.
+    fn golden(steps: &str, source: &str) -> Result<String, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("lib.rs");
+        std::fs::write(&root, "mod a;\n").expect("written");
+        let file = folder.path().join("a.rs");
+        std::fs::write(&file, source).expect("written");
+        let head = "[[rule]]\nname='r'\nabout='a'\ncrate='c'\nversions='*'\n";
+        let rules = rules::parse(&format!("{head}{steps}")).expect("a well-formed rule");
+        let files = apply(&root, &rules[0])?;
+        let (text, edits) = files.get(&file).expect("the file is found by its module");
+        Ok(edits.apply(text))
+    }
+
+    #[test]
+    fn enter_inserts_first_in_a_body() {
+        let step =
+            "[[rule.do]]\nin='a::f'\nat='enter'\nparams=['x']\ninsert='''\none();\ntwo();\n'''\n";
+        assert_eq!(
+            golden(step, "fn f(x: u8) {\n    x\n}\n").as_deref(),
+            Ok("fn f(x: u8) { one(); two();\n    x\n}\n")
+        );
+    }
+
+    #[test]
+    fn wrap_stands_inside_the_braces_also_in_a_macro() {
+        let step = "[[rule.do]]\nin='a::T::f'\nat='wrap'\nopen='g({'\nclose='})'\n";
+        assert_eq!(
+            golden(
+                step,
+                "cfg_x! { impl<A> T<A> { async fn f(&self) { 1 } } }\n"
+            )
+            .as_deref(),
+            Ok("cfg_x! { impl<A> T<A> { async fn f(&self) { g({ 1 }) } } }\n")
+        );
+    }
+
+    #[test]
+    fn call_finds_methods_paths_macros_and_arguments() {
+        let call = |of: &str, more: &str| {
+            format!("[[rule.do]]\nin='a::f'\nat='call'\nof='{of}'\nopen='w('\nclose=')'\n{more}")
+        };
+        let source = "fn f() { ready!(self.inner.call(a, b)); A::new(c) }";
+        assert_eq!(
+            golden(&call("self.inner.call", ""), source).as_deref(),
+            Ok("fn f() { ready!(w( self.inner.call(a, b) )); A::new(c) }")
+        );
+        assert_eq!(
+            golden(&call("self.inner.call", "argument=1\n"), source).as_deref(),
+            Ok("fn f() { ready!(self.inner.call(a, w( b ))); A::new(c) }")
+        );
+        assert_eq!(
+            golden(&call("A::new", ""), source).as_deref(),
+            Ok("fn f() { ready!(self.inner.call(a, b)); w( A::new(c) ) }")
+        );
+        assert_eq!(
+            golden(&call("ready!", ""), "fn f() { let x = ready!(y); }").as_deref(),
+            Ok("fn f() { let x = w( ready!(y) ); }")
+        );
+    }
+
+    #[test]
+    fn inside_literal_and_pattern_add_a_field_everywhere() {
+        let steps = "
+            [[rule.do]]\nin='a::S'\nat='inside'\ninsert='x: X,'
+            [[rule.do]]\nin='a::E::V'\nat='inside'\ninsert='x: X,'
+            [[rule.do]]\nin='a::T'\nat='inside'\ninsert='fn t() {}'
+            [[rule.do]]\nin='a::S'\ntrait='T'\nat='inside'\ninsert='fn t() {}'
+            [[rule.do]]\nin='a::f'\nat='literal'\nof='S'\ninsert='x: x(),'
+            [[rule.do]]\nin='a::f'\nat='pattern'\nof='E::V'\ninsert='x,'
+        "
+        .replace("            ", "");
+        let source = "struct S { a: A } enum E { U, V { b: B } } trait T { } impl T for S { } impl S { } \
+                      fn f() { S { a }; let E::V { b } = e; }";
+        let expected = "struct S { x: X, a: A } enum E { U, V { x: X, b: B } } trait T { fn t() {} } \
+                        impl T for S { fn t() {} } impl S { } \
+                        fn f() { S { x: x(), a }; let E::V { x, b } = e; }";
+        assert_eq!(golden(&steps, source).as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn module_appends_lines_and_shifts_none() {
+        let step =
+            "[[rule.do]]\nin='a'\nat='module'\ninsert='''\nfn g() {\n    // fine here\n}\n'''\n";
+        assert_eq!(
+            golden(step, "fn f() {}\n").as_deref(),
+            Ok("fn f() {}\n\nfn g() {\n    // fine here\n}\n")
+        );
+    }
+
+    #[test]
+    fn one_step_without_a_place_undoes_the_rule() {
+        let good = "[[rule.do]]\nin='a::f'\nat='enter'\ninsert='x();'\n";
+        for bad in [
+            "[[rule.do]]\nin='a::gone'\nat='enter'\ninsert='x();'\n",
+            "[[rule.do]]\nin='a::f'\nat='enter'\nparams=['y']\ninsert='x();'\n",
+            "[[rule.do]]\nin='a::f'\nat='call'\nof='gone'\nopen='w('\nclose=')'\n",
+            "[[rule.do]]\nin='a::f'\ntrait='Gone'\nat='inside'\ninsert='x: X,'\n",
+        ] {
+            let outcome = golden(&format!("{good}{bad}"), "fn f(x: u8) {}\n");
+            assert!(
+                outcome
+                    .as_ref()
+                    .is_err_and(|why| why.starts_with("nothing matches `a::")),
+                "{outcome:?}"
+            );
+        }
+    }
+}

@@ -8,12 +8,16 @@ use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
 /// The rules that come with the tool.
-const EMBEDDED: [(&str, &str); 11] = [
+const EMBEDDED: [(&str, &str); 12] = [
     ("async-nats.toml", include_str!("../rules/async-nats.toml")),
     ("axum.toml", include_str!("../rules/axum.toml")),
     ("hyper.toml", include_str!("../rules/hyper.toml")),
     ("hyper-util.toml", include_str!("../rules/hyper-util.toml")),
     ("lapin.toml", include_str!("../rules/lapin.toml")),
+    (
+        "opentelemetry.toml",
+        include_str!("../rules/opentelemetry.toml"),
+    ),
     ("rdkafka.toml", include_str!("../rules/rdkafka.toml")),
     ("redis.toml", include_str!("../rules/redis.toml")),
     ("sqlx.toml", include_str!("../rules/sqlx.toml")),

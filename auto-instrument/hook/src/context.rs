@@ -183,6 +183,24 @@ pub fn carry_call<F: FnOnce() -> R, R>(call: F) -> impl FnOnce() -> R {
 }
 
 impl Context {
+    /// The trace, as W3C Trace Context orders its bytes.
+    #[must_use]
+    pub fn trace_id(&self) -> [u8; 16] {
+        self.trace.id.to_be_bytes()
+    }
+
+    /// The span, as W3C Trace Context orders its bytes.
+    #[must_use]
+    pub fn span_id(&self) -> [u8; 8] {
+        self.span_id.to_be_bytes()
+    }
+
+    /// Whether the trace is kept.
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        self.trace.sampled
+    }
+
     /// The `traceparent` header that makes the receiver's span a child of this one.
     #[must_use]
     pub fn traceparent(&self) -> String {

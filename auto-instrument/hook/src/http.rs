@@ -131,6 +131,9 @@ pub fn server(scope: &'static str, request: Request<'_>) -> Span {
 
 /// Begins the span of a request that this process makes.
 pub fn client(scope: &'static str, request: Request<'_>) -> Span {
+    if is_export(request.path) && context::current().is_none() {
+        return Span::none();
+    }
     let name = Cow::Borrowed(request.known_method().unwrap_or("HTTP"));
     let mut span = Span::child(scope, Kind::Client, name);
     request.describe(&mut span);
@@ -150,6 +153,14 @@ pub fn client(scope: &'static str, request: Request<'_>) -> Span {
         span.set("url.full", format!("{scheme}://{host}{port}{path}{query}"));
     }
     span
+}
+
+/// Telemetry on its way out, from another tracing library in the program, is not work of its own.
+fn is_export(path: &str) -> bool {
+    path.starts_with("/opentelemetry.proto.collector.")
+        || ["/v1/traces", "/v1/metrics", "/v1/logs"]
+            .iter()
+            .any(|end| path.ends_with(end))
 }
 
 /// The values of signed URLs that the semantic conventions ask to hide.
@@ -286,6 +297,22 @@ mod tests {
         assert_eq!(request.grpc(), None);
         request.content_type = Some("application/grpc+proto");
         assert_eq!(request.grpc(), Some(("shop.Cart", "Get")));
+    }
+
+    #[test]
+    fn telemetry_on_its_way_out_starts_no_trace() {
+        let export = Request {
+            method: "POST",
+            path: "/v1/traces",
+            ..Request::default()
+        };
+        assert!(!client("test", export).is_recording());
+        let work = Request {
+            method: "POST",
+            path: "/v1/orders",
+            ..Request::default()
+        };
+        assert!(client("test", work).is_recording());
     }
 
     #[test]

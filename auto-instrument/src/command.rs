@@ -151,11 +151,17 @@ impl Options {
 
     fn cargo(&self, command: &str, arguments: &[String]) -> Result<ExitCode> {
         let (arguments, target_directory) = split_target_directory(arguments);
-        let metadata = Metadata::of_workspace(&arguments)?;
+        let is_local = |word: &String| word == "--path" || word.starts_with("--path=");
+        let installs = command == "install" && !arguments.iter().any(is_local);
+        let metadata = match installs {
+            true => Metadata::of_nothing()?,
+            false => Metadata::of_workspace(&arguments)?,
+        };
         let base = target_directory.unwrap_or(metadata.target_directory);
         let directory = std::path::absolute(base)?.join("spanloom");
         let session = Session {
             members: metadata.packages.iter().map(Package::folder).collect(),
+            installs,
             chained: rustc_wrapper(&metadata.workspace_root).filter(|wrapper| !is_us(wrapper)),
             chained_rustdoc: variable("RUSTDOC").filter(|rustdoc| !is_us(rustdoc)),
             workspace: metadata.workspace_root,
@@ -297,11 +303,23 @@ impl Metadata {
         while let Some(argument) = rest.next() {
             if argument == "--manifest-path" {
                 words.extend([argument.clone(), rest.next().cloned().unwrap_or_default()]);
+            } else if argument == "--path" {
+                // `install`'s way to name a package.
+                let folder = PathBuf::from(rest.next().cloned().unwrap_or_default());
+                let manifest = folder.join("Cargo.toml").display().to_string();
+                words.extend(["--manifest-path".to_owned(), manifest]);
             } else if argument.starts_with("--manifest-path=") {
                 words.push(argument.clone());
             }
         }
         Self::read(&words)
+    }
+
+    /// For `install NAME`, which needs no workspace.
+    fn of_nothing() -> Result<Self> {
+        let here = std::env::current_dir()?;
+        let target_directory = here.join("target");
+        Ok(Self { packages: Vec::new(), workspace_root: here, target_directory })
     }
 
     /// Members and dependencies.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
+use crate::config::variable;
 use crate::functions::Selection;
 use crate::rules::Rule;
 
@@ -23,6 +24,8 @@ pub(crate) struct Session {
     pub(crate) workspace: PathBuf,
     /// The folders of the workspace's members.
     pub(crate) members: Vec<PathBuf>,
+    /// `cargo install NAME`: the package that is installed takes the place of the members.
+    pub(crate) installs: bool,
     pub(crate) selection: Selection,
     /// Whether crates outside the workspace get function spans too.
     pub(crate) everywhere: bool,
@@ -53,6 +56,7 @@ impl Session {
 
     pub(crate) fn is_member(&self, folder: &Path) -> bool {
         self.members.iter().any(|member| member == folder)
+            || (self.installs && variable("CARGO_PRIMARY_PACKAGE").is_some())
     }
 
     /// Which functions of a package to take.

@@ -305,7 +305,7 @@ impl Copy {
             .into_iter()
             .find(|home| {
                 root.starts_with(home)
-                    && (*home == &package.folder || session.is_member(&package.folder))
+                    && (*home == &package.folder || session.members.contains(&package.folder))
             })
             .map_or_else(|| root.parent().unwrap_or(root).to_owned(), Clone::clone);
         let shadow = Shadow {

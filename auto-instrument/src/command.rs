@@ -319,7 +319,11 @@ impl Metadata {
     fn of_nothing() -> Result<Self> {
         let here = std::env::current_dir()?;
         let target_directory = here.join("target");
-        Ok(Self { packages: Vec::new(), workspace_root: here, target_directory })
+        Ok(Self {
+            packages: Vec::new(),
+            workspace_root: here,
+            target_directory,
+        })
     }
 
     /// Members and dependencies.

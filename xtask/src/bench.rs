@@ -1,9 +1,9 @@
 //! `cargo xtask bench NAME`: builds in release and runs one benchmark.
 //!
-//! A benchmark is the program `NAME-bench` of the package `spanloom-tests`. It measures its
-//! baselines in the same run, prints a table (figure, bar, whether it holds; JSON with `--json`) to
-//! its standard output, and ends with 1 when a bar falls short. What it measures is given to it:
-//! paths to built programs and parts.
+//! A benchmark is the program `NAME-bench` of the package `spanloom-tests`, or `auto-bench` of
+//! `cargo-spanloom`. It measures its baselines in the same run, prints a table (figure, bar, whether
+//! it holds; JSON with `--json`) to its standard output, and ends with 1 when a bar falls short.
+//! What it measures is given to it: paths to built programs and parts.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -15,11 +15,12 @@ use xtask::step::step;
 use xtask::workspace::{cargo, run as run_command, target_dir};
 
 /// What can be measured.
-pub(crate) const NAMES: [&str; 3] = ["collector", "filter", "sdk"];
+pub(crate) const NAMES: [&str; 4] = ["auto", "collector", "filter", "sdk"];
 
 /// Builds what `name` needs and runs it with `arguments`; its exit code is ours.
 pub(crate) fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
     let mut command = match name {
+        "auto" => auto()?,
         "filter" => filter()?,
         "sdk" => benchmark("sdk-bench")?,
         _ => collector()?,
@@ -32,6 +33,14 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
     })
+}
+
+fn auto() -> Result<Command> {
+    build_release("cargo-spanloom", "cargo-spanloom")?;
+    build_release("cargo-spanloom", "auto-bench")?;
+    let mut command = Command::new(release("auto-bench"));
+    command.arg("--tool").arg(release("cargo-spanloom"));
+    Ok(command)
 }
 
 fn collector() -> Result<Command> {

@@ -33,7 +33,7 @@ pub(crate) struct Session {
     /// The wrapper that was there before us, such as sccache.
     pub(crate) chained: Option<String>,
     pub(crate) chained_rustdoc: Option<String>,
-    /// The compiler's answer to `-vV`: a hook is good for one compiler.
+    /// Names the compiler: a hook is good for one.
     pub(crate) compiler: String,
     /// This build of the tool.
     pub(crate) tool: String,

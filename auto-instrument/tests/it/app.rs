@@ -57,6 +57,11 @@ pub(crate) fn sources(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 /// Runs `cargo spanloom` in the copy.
 pub(crate) fn spanloom(arguments: &[&str]) -> Output {
+    spanloom_with(arguments, &[])
+}
+
+/// The same with more in the environment.
+pub(crate) fn spanloom_with(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_cargo-spanloom"))
         .arg("spanloom")
         .args(arguments)
@@ -66,6 +71,7 @@ pub(crate) fn spanloom(arguments: &[&str]) -> Output {
         .env_remove("RUSTFLAGS")
         .env("CARGO_TERM_COLOR", "never")
         .env("CARGO_INCREMENTAL", "1")
+        .envs(environment.iter().copied())
         .output()
         .unwrap()
 }

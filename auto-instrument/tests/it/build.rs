@@ -1,6 +1,8 @@
 //! The build: what it leaves alone, what it rebuilds, what it says.
 
-use crate::app::{exclusively, folder, restore, sources, spanloom, succeed};
+use std::path::PathBuf;
+
+use crate::app::{exclusively, folder, restore, sources, spanloom, spanloom_with, succeed};
 
 #[test]
 fn no_byte_of_the_sources_changes() {
@@ -83,4 +85,92 @@ fn a_warning_on_a_rewritten_line_quotes_the_original() {
         "{quoted}"
     );
     assert!(!quoted.contains("spanloom"), "{quoted}");
+}
+
+/// A file of rules beside the copy.
+fn rules(name: &str, text: &str) -> PathBuf {
+    let path = folder().join("target").join(name);
+    restore(&path, text.as_bytes());
+    path
+}
+
+#[test]
+fn a_rule_that_no_longer_matches_is_skipped_with_a_warning() {
+    let _one = exclusively();
+    let rules = rules(
+        "gone.toml",
+        "[[rule]]\nname = 'was-here'\nabout = 'x'\ncrate = 'old'\nversions = '*'\n\
+         [[rule.do]]\nin = 'parts::gone'\nat = 'enter'\ninsert = 'x();'\n",
+    );
+    let rules = rules.to_str().unwrap();
+    let text = succeed(&["--rules", rules, "check", "-p", "old"]);
+    assert!(
+        text.contains("the rule `was-here` does not match old 0.1.0 and is skipped: nothing matches `parts::gone`"),
+        "{text}"
+    );
+    let linted = spanloom(&["lint", rules]);
+    assert!(!linted.status.success());
+    assert!(
+        String::from_utf8_lossy(&linted.stdout).contains("`was-here` does not match old 0.1.0")
+    );
+}
+
+#[test]
+fn a_crate_that_does_not_compile_with_spans_is_compiled_without_them() {
+    let _one = exclusively();
+    let rules = rules(
+        "broken.toml",
+        "[[rule]]\nname = 'breaks'\nabout = 'x'\ncrate = 'old'\nversions = '*'\n\
+         [[rule.do]]\nin = 'join'\nat = 'enter'\ninsert = 'no_such_function();'\n",
+    );
+    let text = succeed(&["--rules", rules.to_str().unwrap(), "check", "-p", "old"]);
+    assert!(
+        text.contains("old 0.1.0 gets no spans: it does not compile with them"),
+        "{text}"
+    );
+    assert!(!text.contains("no_such_function"), "{text}");
+    let matched = std::fs::read_to_string(folder().join("target/spanloom/matched.json")).unwrap();
+    assert!(
+        matched.contains("\"fallback\": \"the copy with spans does not compile\""),
+        "{matched}"
+    );
+}
+
+#[test]
+fn a_wrapper_that_was_there_before_is_still_called() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let _one = exclusively();
+    let (script, log) = (
+        folder().join("target/wrapper.sh"),
+        folder().join("target/wrapper.log"),
+    );
+    std::fs::remove_file(&log).ok();
+    restore(
+        &script,
+        format!(
+            "#!/bin/sh\necho \"$@\" >> '{}'\nexec \"$@\"\n",
+            log.display()
+        )
+        .as_bytes(),
+    );
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = folder().join("bare/src/lib.rs");
+    let before = std::fs::read(&path).unwrap();
+    restore(&path, &[&before[..], b"// edited\n"].concat());
+    let output = spanloom_with(
+        &["check", "-p", "bare"],
+        &[("RUSTC_WRAPPER", script.to_str().unwrap())],
+    );
+    restore(&path, &before);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        std::fs::read_to_string(&log)
+            .unwrap()
+            .contains("--crate-name bare")
+    );
 }

@@ -100,12 +100,14 @@ fn a_rule_that_no_longer_matches_is_skipped_with_a_warning() {
     let rules = rules(
         "gone.toml",
         "[[rule]]\nname = 'was-here'\nabout = 'x'\ncrate = 'old'\nversions = '*'\n\
-         [[rule.do]]\nin = 'parts::gone'\nat = 'enter'\ninsert = 'x();'\n",
+         [[rule.do]]\nin = 'gone'\nat = 'enter'\ninsert = 'x();'\n",
     );
     let rules = rules.to_str().unwrap();
     let text = succeed(&["--rules", rules, "check", "-p", "old"]);
     assert!(
-        text.contains("the rule `was-here` does not match old 0.1.0 and is skipped: nothing matches `parts::gone`"),
+        text.contains(
+            "the rule `was-here` does not match old 0.1.0 and is skipped: nothing matches `gone`"
+        ),
         "{text}"
     );
     let linted = spanloom(&["lint", rules]);

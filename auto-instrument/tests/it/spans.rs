@@ -75,6 +75,7 @@ fn a_request_is_one_trace_through_tasks_and_over_http() {
     assert_eq!(server.attributes["url.path"], "/hello/bolt");
     let client = named(&spans, "GET");
     assert!(client.attributes["url.full"].ends_with("/stock/bolt"));
+    assert_eq!(client.attributes["http.response.status_code"], "200");
     let ask = named(&spans, "ask");
     assert_eq!(ask.attributes["code.function.name"], "front::ask");
     assert_eq!(ask.attributes["code.file.path"], "front/src/main.rs");

@@ -118,7 +118,9 @@ impl<'a> Unit<'a> {
         let is_rustdoc =
             self.program.len() == 1 && self.rustc.to_string_lossy().contains("rustdoc");
         let is_hook = self.invocation.crate_name.as_deref() == Some(HOOK);
-        !is_lint && !is_rustdoc && !is_hook && !self.invocation.is_host_only()
+        // A build script that asks the compiler what it can do has these, a compilation has not.
+        let is_probe = variable("NUM_JOBS").is_some() && variable("HOST").is_some();
+        !is_lint && !is_rustdoc && !is_hook && !is_probe && !self.invocation.is_host_only()
     }
 
     fn command(&self, arguments: &[String]) -> Command {
@@ -198,14 +200,14 @@ impl<'a> Unit<'a> {
             }
             None => {
                 let code = self.compile_original()?;
-                if !rewrite.files.is_empty() && report.fallback.is_none() {
+                // When the original fails too, the mistake is the user's and shown as such.
+                let is_ours = code == ExitCode::SUCCESS && !rewrite.files.is_empty();
+                if is_ours && report.fallback.is_none() {
                     report.fallback = Some("the copy with spans does not compile".to_owned());
-                    if code == ExitCode::SUCCESS {
-                        warn(&format!(
-                            "{} {} gets no spans: it does not compile with them",
-                            package.name, package.version
-                        ));
-                    }
+                    warn(&format!(
+                        "{} {} gets no spans: it does not compile with them",
+                        package.name, package.version
+                    ));
                 }
                 report::write(self.session, &self.invocation.unit(), &report)?;
                 Ok(Some(code))

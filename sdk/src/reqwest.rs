@@ -56,7 +56,7 @@ async fn execute(
     client: &Client,
     mut request: Request,
 ) -> Result<Response, Error> {
-    let context = spans.start(span(&request), &Context::current());
+    let context = spans.start(|| span(&request), &Context::current());
     spans.inject(&context, &mut HeaderInjector(request.headers_mut()));
     // Ends the span if the caller loses interest while it waits.
     let mut unanswered = Unanswered(Some(context.clone()));

@@ -98,6 +98,14 @@ struct Inner {
     scope: InstrumentationScope,
 }
 
+impl Tracer {
+    /// Whether a child of this parent will not be recorded, whatever it says.
+    fn is_sure_to_drop(&self, parent: &Context) -> bool {
+        let decider = self.inner.core.decider.as_ref();
+        decider.is_none_or(|decider| decider.inherits_drop(parent, parent.span().span_context()))
+    }
+}
+
 impl opentelemetry::trace::Tracer for Tracer {
     type Span = Span;
 

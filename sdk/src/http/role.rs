@@ -98,6 +98,9 @@ impl Role {
 
     /// What the head of the response says.
     pub(crate) fn record_head(self, context: &Context, status: StatusCode, headers: &HeaderMap) {
+        if !context.span().is_recording() {
+            return;
+        }
         if self.is_grpc() {
             // An answer without messages has its trailers in the head.
             return self.record_trailers(context, headers);

@@ -39,12 +39,13 @@ impl Tracing {
     /// Starts the span of a request. A server continues what the request says, a client writes
     /// into it.
     fn start<B>(&self, request: &mut Request<B>) -> Context {
-        let builder = self.role.span(request);
         if self.role.is_server() {
             let caller = self.spans.extract(&HeaderExtractor(request.headers()));
-            return self.spans.start(builder, &caller);
+            return self.spans.start(|| self.role.span(request), &caller);
         }
-        let context = self.spans.start(builder, &Context::current());
+        let context = self
+            .spans
+            .start(|| self.role.span(request), &Context::current());
         self.spans
             .inject(&context, &mut HeaderInjector(request.headers_mut()));
         context

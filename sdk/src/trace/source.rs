@@ -64,8 +64,14 @@ impl SpanSource {
         }
     }
 
-    /// Starts a span and returns `parent` with it inside.
-    pub(crate) fn start(&self, builder: SpanBuilder, parent: &Context) -> Context {
+    /// Starts a span and returns `parent` with it inside. What the span says is asked for only if
+    /// somebody will read it: in a trace that is not sampled the answer would cost more than the
+    /// span.
+    pub(crate) fn start(
+        &self,
+        describe: impl FnOnce() -> SpanBuilder,
+        parent: &Context,
+    ) -> Context {
         let ours = self.fixed.as_ref().map(|(_, tracer)| tracer).or_else(|| {
             let provider = INSTALLED.get()?;
             Some(
@@ -74,11 +80,14 @@ impl SpanSource {
             )
         });
         match ours {
-            Some(tracer) => parent.with_span(tracer.build_with_context(builder, parent)),
+            Some(tracer) if tracer.is_sure_to_drop(parent) => {
+                parent.with_span(tracer.build_with_context(SpanBuilder::default(), parent))
+            }
+            Some(tracer) => parent.with_span(tracer.build_with_context(describe(), parent)),
             // A program that set OpenTelemetry up without `init` still gets our spans.
             None => {
                 let tracer = global::tracer_with_scope(self.scope.clone());
-                parent.with_span(tracer.build_with_context(builder, parent))
+                parent.with_span(tracer.build_with_context(describe(), parent))
             }
         }
     }

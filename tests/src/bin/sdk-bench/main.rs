@@ -25,7 +25,7 @@ use systems::{Decision, System};
 #[derive(Parser)]
 struct Args {
     /// How many measured rounds.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 50)]
     rounds: usize,
     /// How many spans a thread makes in a round.
     #[arg(long, default_value_t = 20_000)]

@@ -9,6 +9,11 @@ use spanloom_collector::service::{Service, write_addresses};
 use spanloom_collector::settings::{Request, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Requests are buffers of tens to hundreds of kilobytes that live for a moment. The system's
+/// allocator gets such buffers from the kernel and gives them back each time, page faults included.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// `EX_USAGE` of sysexits.h: the command line or the configuration is wrong.
 const EXIT_USAGE: u8 = 64;
 

@@ -6,6 +6,7 @@
 //! prefers that to a loss.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -42,6 +43,9 @@ pub struct Outlet {
     id: String,
     exporter: Box<dyn Exporter>,
     account: Account,
+    /// 0 while exports succeed, else 1 and the reason's number: an outage is two lines in the log,
+    /// not one a request.
+    failing: AtomicUsize,
 }
 
 impl Outlet {
@@ -51,6 +55,7 @@ impl Outlet {
             id,
             exporter,
             account: Account::default(),
+            failing: AtomicUsize::new(0),
         }
     }
 
@@ -69,19 +74,29 @@ impl Outlet {
         match self.exporter.export(batch).await {
             Ok(n_rejected) => {
                 entry.done(n_rejected);
+                self.log_recovery();
                 Ok(())
             }
             Err(failure) => {
                 entry.lost(failure.reason);
-                tracing::warn!(
-                    exporter = self.id,
-                    reason = failure.reason.label(),
-                    n_spans = batch.n_spans,
-                    "could not export: {}",
-                    failure.message
-                );
+                self.log_failure(&failure);
                 Err(failure)
             }
+        }
+    }
+
+    fn log_failure(&self, failure: &Failure) {
+        let (id, reason, message) = (&self.id, failure.reason.label(), &failure.message);
+        if self.failing.swap(1 + failure.reason as usize, Relaxed) == 1 + failure.reason as usize {
+            tracing::debug!(exporter = id, reason, "still failing: {message}");
+        } else {
+            tracing::warn!(exporter = id, reason, "could not export: {message}");
+        }
+    }
+
+    fn log_recovery(&self) {
+        if self.failing.load(Relaxed) != 0 && self.failing.swap(0, Relaxed) != 0 {
+            tracing::info!(exporter = self.id, "exports again");
         }
     }
 }

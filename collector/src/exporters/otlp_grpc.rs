@@ -8,7 +8,7 @@ use super::grpc_client::GrpcClient;
 use super::retry::{AttemptError, Jitter, RetryPolicy, Verdict, with_retries};
 use crate::grpc::{Code, ExportResponse, Status};
 use crate::pipeline::{Batch, Exporter};
-use crate::reason::Failure;
+use crate::reason::{Failure, Reason};
 
 /// Sends batches to one destination.
 pub struct OtlpGrpcExporter {
@@ -71,11 +71,8 @@ pub(super) fn n_rejected(response: &[u8]) -> u64 {
     };
     let n_rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
     if n_rejected > 0 || !partial.error_message.is_empty() {
-        tracing::warn!(
-            n_rejected,
-            "the destination says: {}",
-            partial.error_message
-        );
+        let said = Failure::new(Reason::PartialSuccess, partial.error_message).message;
+        tracing::warn!(n_rejected, "the destination says: {said}");
     }
     n_rejected
 }

@@ -99,7 +99,11 @@ impl OtlpGrpc {
     }
 
     /// The one message of a unary call: whether it is compressed, its bytes, their charge.
-    async fn read_message(&self, body: &mut Incoming) -> Result<(bool, Bytes, Charge), Failure> {
+    async fn read_message<B>(&self, body: &mut B) -> Result<(bool, Bytes, Charge), Failure>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::fmt::Display,
+    {
         let mut first = body::next_data(body).await?.ok_or_else(cut_off)?;
         if first.len() < grpc::PREFIX_BYTES {
             // Rare: a sender that writes the prefix in a frame of its own, or in several.
@@ -232,5 +236,94 @@ impl Body for Reply {
 
     fn is_end_stream(&self) -> bool {
         self.message.is_none() && self.trailers.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use http_body_util::StreamBody;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MESSAGE_BYTES_MAX: usize = 300;
+
+    fn receiver() -> OtlpGrpc {
+        let intake = Arc::new(Intake::new("otlp".to_owned(), Vec::new()));
+        OtlpGrpc::new(intake, Budget::new(1000), MESSAGE_BYTES_MAX)
+    }
+
+    /// Reads a body that arrives cut at these places.
+    fn read(receiver: &OtlpGrpc, body: &[u8], cuts: &[usize]) -> Result<(bool, Bytes), Failure> {
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (body.len() + 1)).collect();
+        cuts.extend([0, body.len()]);
+        cuts.sort_unstable();
+        let pieces = cuts
+            .windows(2)
+            .map(|ends| Bytes::copy_from_slice(&body[ends[0]..ends[1]]));
+        let frames = pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
+        let mut body = StreamBody::new(stream::iter(frames.collect::<Vec<_>>()));
+        let reading = receiver.read_message(&mut body);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let (is_compressed, message, charge) = runtime.block_on(reading)?;
+        assert_eq!(receiver.budget.used_bytes(), message.len());
+        drop(charge);
+        Ok((is_compressed, message))
+    }
+
+    fn framed(flags: u8, message: &[u8]) -> Vec<u8> {
+        let mut body = grpc::message_prefix(message.len() as u32).to_vec();
+        body[0] = flags;
+        body.extend_from_slice(message);
+        body
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_is_read_however_its_frames_are_cut(
+            message in prop::collection::vec(any::<u8>(), 0..=MESSAGE_BYTES_MAX),
+            flags in 0u8..2,
+            cuts in prop::collection::vec(any::<usize>(), 0..10),
+        ) {
+            let (is_compressed, read) = read(&receiver(), &framed(flags, &message), &cuts).unwrap();
+            prop_assert_eq!(is_compressed, flags == 1);
+            prop_assert_eq!(&read[..], &message[..]);
+        }
+
+        #[test]
+        fn a_message_that_is_cut_off_or_followed_is_malformed_wherever_it_is_cut(
+            message in prop::collection::vec(any::<u8>(), 1..100),
+            at in any::<usize>(),
+            more in prop::collection::vec(any::<u8>(), 1..20),
+            cuts in prop::collection::vec(any::<usize>(), 0..5),
+        ) {
+            let receiver = receiver();
+            let whole = framed(0, &message);
+            let failure = read(&receiver, &whole[..at % whole.len()], &cuts).unwrap_err();
+            prop_assert_eq!(failure.reason, Reason::Malformed);
+            let failure = read(&receiver, &[whole, more].concat(), &cuts).unwrap_err();
+            prop_assert_eq!(failure.reason, Reason::Malformed);
+            prop_assert_eq!(receiver.budget.used_bytes(), 0);
+        }
+
+        #[test]
+        fn arbitrary_bodies_never_panic_and_give_their_room_back(
+            body in prop::collection::vec(any::<u8>(), 0..400),
+            cuts in prop::collection::vec(any::<usize>(), 0..5),
+        ) {
+            let receiver = receiver();
+            let _ = read(&receiver, &body, &cuts);
+            prop_assert_eq!(receiver.budget.used_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn a_large_message_is_refused_by_its_prefix() {
+        let prefix = grpc::message_prefix(MESSAGE_BYTES_MAX as u32 + 1);
+        let failure = read(&receiver(), &prefix, &[]).unwrap_err();
+        assert_eq!(failure.reason, Reason::TooLarge);
     }
 }

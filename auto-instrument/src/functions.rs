@@ -13,7 +13,7 @@ use crate::edit::Edits;
 use crate::places::{after, body_start};
 
 /// Traits whose methods say nothing in a trace, or run where a span could do harm.
-const QUIET_TRAITS: [&str; 30] = [
+const QUIET_TRAITS: [&str; 33] = [
     "Add",
     "AsRef",
     "Borrow",
@@ -38,11 +38,14 @@ const QUIET_TRAITS: [&str; 30] = [
     "IndexMut",
     "Into",
     "Iterator",
+    "Layer",
+    "Log",
     "Mul",
     "Ord",
     "PartialEq",
     "PartialOrd",
     "Sub",
+    "Subscriber",
     "Visitor",
 ];
 

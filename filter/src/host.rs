@@ -1,6 +1,7 @@
 //! What the filter asks of the proxy that runs it, in the terms of Proxy-WASM ABI 0.2.1.
 //!
-//! Two things implement [`Host`]: the shim over Envoy's imports, and the simulator of the tests.
+//! Two things implement [`Host`]: the shim over Envoy's imports, and the fake one of the unit tests. The
+//! scenarios in `tests/` simulate Envoy one level lower: behind the imports of the built module.
 //! Every call can fail and says how; nothing here is text, since headers are bytes.
 
 use spanloom_wire::Timestamp;

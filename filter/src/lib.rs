@@ -6,7 +6,8 @@
 //!
 //! - [`Vm`] is everything that a worker's module remembers; its methods are the ABI's callbacks.
 //! - [`Host`] is what it asks of the proxy. On wasm32 the `abi` module is both: the imports behind
-//!   `Host` and the exports in front of `Vm`. The tests have a simulator instead.
+//!   `Host` and the exports in front of `Vm`. The unit tests have a fake instead, and the scenarios
+//!   in `tests/` a simulated Envoy around the built module.
 //! - Nothing in this crate panics: one panic would end tracing, and maybe traffic, for a worker.
 //!   Lints ban the constructs that can; the few proofs that they cannot see stand beside the code.
 //!

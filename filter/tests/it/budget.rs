@@ -61,6 +61,17 @@ fn each_root_of_a_vm_reads_all_facts_in_one_call() {
 }
 
 #[test]
+fn missing_facts_cost_one_call_more_and_not_one_each() {
+    let mut no_route = Exchange::get("/").refused(404, 1 << 8, "route_not_found");
+    for missing in ["xds.route_name", "xds.cluster_name"] {
+        no_route = no_route.without_property(missing);
+    }
+    let n_all = cost("", Direction::Inbound, &Exchange::get("/")).n_hostcalls;
+    let n_some = cost("", Direction::Inbound, &no_route).n_hostcalls;
+    assert_eq!(n_some, n_all + 1);
+}
+
+#[test]
 fn ten_thousand_requests_leave_no_memory_behind() {
     let mut worker = Worker::new(&Process::new());
     let root = worker.root("", Direction::Inbound);

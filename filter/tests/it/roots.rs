@@ -73,6 +73,23 @@ fn a_drain_ends_though_the_collector_is_dead() {
     assert!(worker.calls().is_empty());
 }
 
+/// Its calls die with it, and whether they arrived nobody knows: better twice than never.
+#[test]
+fn what_a_root_could_not_finish_another_one_sends_again() {
+    let mut worker = Worker::new(&Process::new());
+    let inbound = worker.root("", Direction::Inbound);
+    let outbound = worker.root("", Direction::Outbound);
+    worker.serve(inbound, Exchange::get("/"));
+    worker.advance_ms(1000);
+    let body = worker.only_call().body;
+    assert!(!worker.end_root(inbound));
+    worker.advance_ms(6000);
+    assert!(!worker.is_alive(inbound), "it does not wait for ever");
+    let again = worker.only_call();
+    assert_eq!(again.context_id, outbound);
+    assert_eq!(again.body, body);
+}
+
 #[test]
 fn a_root_without_spans_ends_at_once() {
     let mut worker = Worker::new(&Process::new());

@@ -142,6 +142,12 @@ impl Exchange {
         self
     }
 
+    /// The same without a property.
+    pub(crate) fn without_property(mut self, dotted: &str) -> Self {
+        self.properties.remove(&path(dotted));
+        self
+    }
+
     /// The same with this status from the upstream.
     pub(crate) fn answered(mut self, status: u16) -> Self {
         self.response = pairs(&[

@@ -233,6 +233,7 @@ fn each<'a>(
     Ok(())
 }
 
+#[inline]
 fn bytes(field: Field<'_>) -> Result<&[u8], InvalidOtlp> {
     match field {
         Field::Bytes(bytes) => Ok(bytes),
@@ -240,15 +241,32 @@ fn bytes(field: Field<'_>) -> Result<&[u8], InvalidOtlp> {
     }
 }
 
+#[inline]
 fn text(field: Field<'_>) -> Result<(), InvalidOtlp> {
     let text = bytes(field)?;
     // Nearly all text is short and ASCII, where this is the faster question.
-    if text.iter().fold(0, |bits, byte| bits | byte) < 0x80 || std::str::from_utf8(text).is_ok() {
+    if is_ascii(text) || std::str::from_utf8(text).is_ok() {
         return Ok(());
     }
     Err(InvalidOtlp::Utf8)
 }
 
+/// Eight bytes at a time; the last eight overlap the ones before.
+#[inline]
+fn is_ascii(text: &[u8]) -> bool {
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = text.as_chunks();
+    let mut seen = words
+        .iter()
+        .fold(0, |seen, word| seen | u64::from_ne_bytes(*word));
+    seen |= match text.last_chunk() {
+        Some(last) => u64::from_ne_bytes(*last),
+        None => rest.iter().fold(0, |seen, byte| seen | u64::from(*byte)),
+    };
+    seen & HIGH_BITS == 0
+}
+
+#[inline]
 fn varint(field: Field<'_>) -> Result<(), InvalidOtlp> {
     match field {
         Field::Varint(_) => Ok(()),
@@ -256,6 +274,7 @@ fn varint(field: Field<'_>) -> Result<(), InvalidOtlp> {
     }
 }
 
+#[inline]
 fn fixed64(field: Field<'_>) -> Result<(), InvalidOtlp> {
     match field {
         Field::Fixed64(_) => Ok(()),
@@ -263,6 +282,7 @@ fn fixed64(field: Field<'_>) -> Result<(), InvalidOtlp> {
     }
 }
 
+#[inline]
 fn fixed32(field: Field<'_>) -> Result<(), InvalidOtlp> {
     match field {
         Field::Fixed32(_) => Ok(()),

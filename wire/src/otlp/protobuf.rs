@@ -157,6 +157,12 @@ pub(crate) fn put_bytes_field(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// How many bytes `value` takes as a varint.
+pub(crate) const fn varint_bytes(value: u64) -> usize {
+    let n_bits = u64::BITS - (value | 1).leading_zeros();
+    n_bits.div_ceil(7) as usize
+}
+
 /// Appends a message field whose body `write` appends.
 ///
 /// The length comes before the body and is known after it. One byte is left for it, which is right
@@ -172,6 +178,12 @@ pub(crate) fn put_message_field(out: &mut Vec<u8>, number: u32, write: impl FnOn
 /// Writes the length of the body that begins behind the one byte left for it at `length_at`.
 fn put_length(out: &mut Vec<u8>, length_at: usize) {
     let length = out.len().saturating_sub(length_at + 1);
+    if length < 0x80
+        && let Some(byte) = out.get_mut(length_at)
+    {
+        *byte = length as u8;
+        return;
+    }
     let n_bits = usize::BITS - (length | 1).leading_zeros();
     let n_more_bytes = (n_bits.div_ceil(7) - 1) as usize;
     out.resize(out.len() + n_more_bytes, 0);

@@ -6,6 +6,7 @@
 
 use super::protobuf::{
     put_bytes_field, put_fixed32_field, put_fixed64_field, put_message_field, put_varint_field,
+    varint_bytes,
 };
 use super::{SpanKind, StatusCode};
 use crate::{SpanId, Timestamp, TraceId};
@@ -270,6 +271,20 @@ impl<'a> AttributesWriter<'a> {
 impl AttributesWriter<'_> {
     /// Appends an attribute.
     pub fn attribute(&mut self, key: &str, value: impl WriteValue) {
+        if let Some(value_bytes) = value.bytes() {
+            // Almost every attribute is short: then all lengths are known before and take one byte.
+            let bytes = key.len() + value_bytes + 4;
+            if bytes < 0x80 {
+                let tag = (self.number << 3 | 2) as u8;
+                self.out.reserve(bytes + 2);
+                self.out
+                    .extend_from_slice(&[tag, bytes as u8, 0x0a, key.len() as u8]);
+                self.out.extend_from_slice(key.as_bytes());
+                self.out.extend_from_slice(&[0x12, value_bytes as u8]);
+                value.write(self.out);
+                return;
+            }
+        }
         put_message_field(self.out, self.number, |out| {
             put_bytes_field(out, 1, key.as_bytes());
             put_message_field(out, 2, |out| value.write(out));
@@ -287,12 +302,21 @@ impl AttributesWriter<'_> {
 pub trait WriteValue {
     /// Appends the body of an `AnyValue`.
     fn write(self, out: &mut Vec<u8>);
+
+    /// How many bytes that appends, where it is known without doing it.
+    fn bytes(&self) -> Option<usize> {
+        None
+    }
 }
 
 impl WriteValue for &str {
     fn write(self, out: &mut Vec<u8>) {
         // Written even when empty: an absent value and an empty text differ.
         put_bytes_field(out, 1, self.as_bytes());
+    }
+
+    fn bytes(&self) -> Option<usize> {
+        Some(1 + varint_bytes(self.len() as u64) + self.len())
     }
 }
 
@@ -305,6 +329,10 @@ impl WriteValue for bool {
 impl WriteValue for i64 {
     fn write(self, out: &mut Vec<u8>) {
         put_varint_field(out, 3, self as u64);
+    }
+
+    fn bytes(&self) -> Option<usize> {
+        Some(1 + varint_bytes(*self as u64))
     }
 }
 

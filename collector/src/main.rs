@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Requests are buffers of tens to hundreds of kilobytes that live for a moment. The system's
 /// allocator gets such buffers from the kernel and gives them back each time, page faults included.
+#[cfg(not(target_env = "musl"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

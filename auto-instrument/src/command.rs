@@ -168,6 +168,7 @@ impl Options {
             selection: self.selection()?,
             everywhere: self.everywhere,
             rules: self.rule_set()?,
+            optimised: is_optimised(command, &arguments),
             compiler: compiler()?,
             tool: tool()?,
             directory,
@@ -212,6 +213,27 @@ fn is_us(path: &str) -> bool {
 fn print(text: &str) -> Result<ExitCode> {
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether Cargo builds with a profile other than `dev` and `test`, which share one folder.
+fn is_optimised(command: &str, arguments: &[String]) -> bool {
+    let mut ours = arguments
+        .iter()
+        .map(String::as_str)
+        .take_while(|argument| *argument != "--");
+    let mut optimised = matches!(command, "bench" | "install");
+    while let Some(argument) = ours.next() {
+        let profile = match argument {
+            "--release" | "-r" => Some("release"),
+            "--debug" => Some("dev"),
+            "--profile" => ours.next(),
+            other => other.strip_prefix("--profile="),
+        };
+        if let Some(profile) = profile {
+            optimised = !matches!(profile, "dev" | "test");
+        }
+    }
+    optimised
 }
 
 /// Takes `--target-dir` out: ours lies below it.
@@ -392,6 +414,18 @@ mod tests {
         assert!(error("--release build").contains("unknown option --release"));
         assert!(error("--rules").contains("needs a value"));
         assert!(error("--statements-min x build").contains("not a number"));
+    }
+
+    #[test]
+    fn the_hook_is_optimised_as_the_profile_is() {
+        let is = |line: &str| {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            is_optimised(&words[0], &words[1..])
+        };
+        assert!(is("build --release") && is("run -r -- --debug") && is("install x"));
+        assert!(is("build --profile=fast") && is("test --profile release"));
+        assert!(!is("build") && !is("test -- --release") && !is("install --debug x"));
+        assert!(!is("build --profile dev"));
     }
 
     #[test]

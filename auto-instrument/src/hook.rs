@@ -26,7 +26,7 @@ const SOURCES: [(&str, &str); 11] = [
 
 /// Where the hook of a compiler and target is, or will be.
 pub(crate) fn folder(session: &Session, target: Option<&str>) -> PathBuf {
-    let key = hash(&(SOURCES, &session.compiler, target));
+    let key = hash(&(SOURCES, &session.compiler, session.optimised, target));
     session.directory.join("hook").join(key)
 }
 
@@ -48,12 +48,18 @@ pub(crate) fn library(session: &Session, rustc: &Path, target: Option<&str>) -> 
     let lock = File::create(folder.join("lock")).context("cannot make the hook's lock")?;
     lock.lock().context("cannot take the hook's lock")?;
     if !library.is_file() {
-        compile(rustc, target, &folder, &library)?;
+        compile(session, rustc, target, &folder, &library)?;
     }
     Ok(library)
 }
 
-fn compile(rustc: &Path, target: Option<&str>, folder: &Path, library: &Path) -> Result<()> {
+fn compile(
+    session: &Session,
+    rustc: &Path,
+    target: Option<&str>,
+    folder: &Path,
+    library: &Path,
+) -> Result<()> {
     for (name, text) in SOURCES {
         write_if_changed(&folder.join("src").join(name), text)?;
     }
@@ -68,15 +74,15 @@ fn compile(rustc: &Path, target: Option<&str>, folder: &Path, library: &Path) ->
             "--edition",
             "2021",
         ])
-        // Optimised whatever the profile: it runs in every function.
         .args([
             "-C",
-            "opt-level=2",
-            "-C",
-            "metadata=spanloom",
-            "--cap-lints",
-            "allow",
+            if session.optimised {
+                "opt-level=2"
+            } else {
+                "opt-level=0"
+            },
         ])
+        .args(["-C", "metadata=spanloom", "--cap-lints", "allow"])
         .arg("-o")
         .arg(&unfinished)
         .arg(folder.join("src/lib.rs"))

@@ -35,6 +35,9 @@ pub(crate) struct Session {
     pub(crate) chained_rustdoc: Option<String>,
     /// Names the compiler: a hook is good for one.
     pub(crate) compiler: String,
+    /// Whether the hook is optimised. One answer for all units of a build, since a program must
+    /// not hold two hooks.
+    pub(crate) optimised: bool,
     /// This build of the tool.
     pub(crate) tool: String,
 }

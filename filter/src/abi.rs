@@ -33,14 +33,6 @@ unsafe extern "C" {
         data: *mut *mut u8,
         length: *mut usize,
     ) -> u32;
-    fn proxy_call_foreign_function(
-        name: *const u8,
-        name_length: usize,
-        argument: *const u8,
-        argument_length: usize,
-        data: *mut *mut u8,
-        length: *mut usize,
-    ) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         name: *const u8,
@@ -97,23 +89,6 @@ fn taken(import: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>
     // SAFETY: the host filled `length` bytes that it got from `proxy_on_memory_allocate(length)`,
     // which allocates them as a `Vec<u8>` of that capacity does, and it keeps no pointer to them.
     Ok(unsafe { Vec::from_raw_parts(data, length, length) })
-}
-
-/// Calls a function that Envoy offers beside the ABI.
-fn foreign(name: &str, argument: &[u8]) -> Result<Vec<u8>, Status> {
-    taken(|data, length| {
-        // SAFETY: `name` and `argument` are live slices and the other pointers are to live places.
-        unsafe {
-            proxy_call_foreign_function(
-                name.as_ptr(),
-                name.len(),
-                argument.as_ptr(),
-                argument.len(),
-                data,
-                length,
-            )
-        }
-    })
 }
 
 impl Host for Envoy {
@@ -181,16 +156,6 @@ impl Host for Envoy {
             // SAFETY: `path` is a live slice and the other pointers are to live places.
             unsafe { proxy_get_property(path.as_ptr(), path.len(), data, length) }
         })
-    }
-
-    fn create_expression(&mut self, text: &str) -> Result<u32, Status> {
-        let token = foreign("expr_create", text.as_bytes())?;
-        let token = token.try_into().map_err(|_| Status::ParseFailure)?;
-        Ok(u32::from_le_bytes(token))
-    }
-
-    fn evaluate(&mut self, token: u32) -> Result<Vec<u8>, Status> {
-        foreign("expr_evaluate", &token.to_le_bytes())
     }
 
     fn buffer(&mut self, buffer: BufferKind, length_max: usize) -> Result<Vec<u8>, Status> {
@@ -319,8 +284,9 @@ extern "C" fn proxy_on_tick(root_id: u32) {
 
 /// Request headers arrived.
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_request_headers(id: u32, _n_headers: u32, _end_of_stream: u32) -> u32 {
-    with_vm((), |vm, envoy| vm.on_request_headers(envoy, id));
+extern "C" fn proxy_on_request_headers(id: u32, _n_headers: u32, end_of_stream: u32) -> u32 {
+    let has_body = end_of_stream == 0;
+    with_vm((), |vm, envoy| vm.on_request_headers(envoy, id, has_body));
     CONTINUE
 }
 

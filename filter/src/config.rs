@@ -242,6 +242,11 @@ impl Settings {
         }
     }
 
+    /// Whether the name of Envoy's route may be the route of a span.
+    pub(crate) fn reads_route_name(&self) -> bool {
+        self.route_name != RouteName::Never
+    }
+
     fn defaults() -> Settings {
         let mut settings = Settings::default();
         for key in KEYS.iter().filter(|key| !key.default.is_empty()) {

@@ -134,14 +134,6 @@ impl Host for FakeHost {
         self.properties.get(&path).cloned().ok_or(Status::NotFound)
     }
 
-    fn create_expression(&mut self, _text: &str) -> Result<u32, Status> {
-        Err(Status::NotFound)
-    }
-
-    fn evaluate(&mut self, _token: u32) -> Result<Vec<u8>, Status> {
-        Err(Status::NotFound)
-    }
-
     fn buffer(&mut self, buffer: BufferKind, length_max: usize) -> Result<Vec<u8>, Status> {
         let bytes = match buffer {
             BufferKind::PluginConfiguration => self.configuration.as_bytes(),

@@ -83,22 +83,6 @@ pub fn write(headers: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-/// Writes a list, which is a block with its values in the place of names.
-pub fn write_list(values: &[Vec<u8>]) -> Vec<u8> {
-    let word = |n: usize| u32::try_from(n).unwrap_or(0).to_le_bytes();
-    let mut block = Vec::with_capacity(512);
-    block.extend_from_slice(&word(values.len()));
-    for value in values {
-        block.extend_from_slice(&word(value.len()));
-        block.extend_from_slice(&word(0));
-    }
-    for value in values {
-        block.extend_from_slice(value);
-        block.extend_from_slice(&[0, 0]);
-    }
-    block
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -164,18 +164,6 @@ pub trait Host {
     /// [`Status::NotFound`] when it has none here and now.
     fn property(&mut self, path: &[u8]) -> Result<Vec<u8>, Status>;
 
-    /// Compiles an expression (CEL over the properties) and returns its token.
-    ///
-    /// # Errors
-    /// [`Status::NotFound`] when the host has no expressions.
-    fn create_expression(&mut self, text: &str) -> Result<u32, Status>;
-
-    /// The value of an expression for the current stream, in the encoding of properties.
-    ///
-    /// # Errors
-    /// What the host says when a part of the expression has no value.
-    fn evaluate(&mut self, token: u32) -> Result<Vec<u8>, Status>;
-
     /// At most `length_max` first bytes of a buffer.
     ///
     /// # Errors

@@ -39,6 +39,7 @@ pub mod metrics;
 
 #[cfg(target_arch = "wasm32")]
 mod abi;
+mod connections;
 mod export;
 mod facts;
 #[cfg(test)]

@@ -3,17 +3,15 @@
 use std::borrow::Cow;
 
 use crate::config::Direction;
-use crate::facts::{Fact, Facts};
+use crate::facts::Facts;
+use crate::header_block::Headers;
 use crate::host::{Host, MapKind};
+use crate::property;
 use crate::response_flags::ResponseFlags;
-use crate::{header_block, property};
 
 /// The end of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// HTTP's status; `None` when no response was sent.
-    pub(crate) status: Option<i64>,
-    pub(crate) flags: ResponseFlags,
     /// gRPC's status, for gRPC calls.
     pub(crate) grpc_status: Option<i64>,
     /// `error.type`, if the request failed as seen from this side.
@@ -22,26 +20,14 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// Judges by these facts. Only in `on_log`.
-    pub(crate) fn read(
-        host: &mut impl Host,
-        facts: &Facts<'_>,
-        direction: Direction,
-        is_grpc: bool,
-    ) -> Self {
-        let status = facts.number(Fact::ResponseCode).filter(|code| *code > 0);
-        let flags = facts.number(Fact::ResponseFlags).unwrap_or_default();
-        let flags = ResponseFlags(flags.cast_unsigned());
-        let grpc_status = if is_grpc {
-            read_grpc_status(host)
-        } else {
-            None
+    pub(crate) fn read(host: &mut impl Host, facts: &Facts, is_grpc: bool) -> Self {
+        let grpc_status = match is_grpc {
+            true => read_grpc_status(host, facts.response()),
+            false => None,
         };
-        let error_type = error_type(direction, status, flags, grpc_status);
         Self {
-            status,
-            flags,
             grpc_status,
-            error_type,
+            error_type: error_type(facts.direction, facts.status, facts.flags, grpc_status),
         }
     }
 }
@@ -76,18 +62,18 @@ pub(crate) fn error_type(
     }
 }
 
-pub(crate) fn read_grpc_status(host: &mut impl Host) -> Option<i64> {
-    if let Some(status) = property::number(host, property::GRPC_STATUS) {
-        return Some(status);
-    }
-    // An answer without a message has its status among the headers.
-    [MapKind::ResponseTrailers, MapKind::ResponseHeaders]
-        .into_iter()
-        .find_map(|map| {
-            let block = host.header_block(map).ok()?;
-            let status = header_block::Headers::new(&block).get(b"grpc-status")?;
-            std::str::from_utf8(status).ok()?.parse().ok()
-        })
+/// The status of a gRPC call: from the trailers; an answer without a message has it among its
+/// headers; one that is not gRPC's, from a proxy maybe, has what Envoy makes of HTTP's.
+pub(crate) fn read_grpc_status(host: &mut impl Host, response: Headers<'_>) -> Option<i64> {
+    let status = |headers: Headers<'_>| {
+        let status = headers.get(b"grpc-status")?;
+        std::str::from_utf8(status).ok()?.parse().ok()
+    };
+    let trailers = host.header_block(MapKind::ResponseTrailers);
+    let trailers = trailers.unwrap_or_default();
+    status(Headers::new(&trailers))
+        .or_else(|| status(response))
+        .or_else(|| property::number(host, property::GRPC_STATUS))
 }
 
 /// A gRPC status as the conventions write it; a number that gRPC does not know is UNKNOWN, as its

@@ -20,6 +20,7 @@ pub(crate) struct Request<'a> {
     pub(crate) content_type: &'a [u8],
     pub(crate) forwarded_for: &'a [u8],
     pub(crate) request_id: &'a [u8],
+    pub(crate) content_length: &'a [u8],
     n_traceparent: usize,
     n_tracestate: usize,
     pub(crate) traceparent: &'a [u8],
@@ -43,6 +44,7 @@ impl<'a> Request<'a> {
                 b"content-type" => &mut request.content_type,
                 b"x-forwarded-for" => &mut request.forwarded_for,
                 b"x-request-id" => &mut request.request_id,
+                b"content-length" => &mut request.content_length,
                 b"traceparent" => {
                     request.n_traceparent = request.n_traceparent.saturating_add(1);
                     &mut request.traceparent

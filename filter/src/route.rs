@@ -8,11 +8,11 @@ pub struct Template(String);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RouteName {
     /// If it begins with a slash: then whoever wrote the proxy's configuration meant a template.
-    #[default]
     Auto,
     /// Whatever it is.
     Always,
     /// Not at all.
+    #[default]
     Never,
 }
 

@@ -7,7 +7,8 @@ use spanloom_wire::otlp::{AttributesWriter, SpanKind, SpanWriter, StatusCode};
 use spanloom_wire::{SpanId, Timestamp, baggage};
 
 use crate::config::{AttributeSettings, Direction, Settings, Source};
-use crate::facts::{Fact, Facts, Reader};
+use crate::connections::Connections;
+use crate::facts::Facts;
 use crate::header_block::Headers;
 use crate::host::{Host, MapKind};
 use crate::outcome::Outcome;
@@ -29,6 +30,8 @@ pub(crate) struct Recording {
     /// again at the end.
     pub(crate) block: Option<Vec<u8>>,
     pub(crate) start: Timestamp,
+    /// Whether a body may have followed the headers.
+    pub(crate) has_body: bool,
     /// Why the span is recorded though its trace is not.
     pub(crate) reason: Option<&'static str>,
 }
@@ -47,12 +50,9 @@ impl Recording {
         out: &mut Vec<u8>,
         host: &mut impl Host,
         settings: &Settings,
-        reader: &mut Reader,
+        connections: &mut Connections,
     ) {
         let end = host.now().max(self.start);
-        let facts = reader.read(host);
-        let facts = Facts::new(&facts);
-        let direction = settings.direction.unwrap_or_else(|| facts.direction());
         let block = match &self.block {
             Some(block) => Cow::Borrowed(&**block),
             None => Cow::Owned(
@@ -61,7 +61,9 @@ impl Recording {
             ),
         };
         let request = Request::read(&block);
-        let outcome = Outcome::read(host, &facts, direction, request.is_grpc());
+        let facts = Facts::read(host, connections, settings, &request, self.has_body);
+        let direction = facts.direction;
+        let outcome = Outcome::read(host, &facts, request.is_grpc());
         let route = route(settings, &request, &facts);
 
         let mut writer = SpanWriter::message(out);
@@ -87,7 +89,7 @@ impl Recording {
             }
             if settings.semconv.is_stable() {
                 stable::request(attributes, settings, direction, &request);
-                stable::response(attributes, direction, &facts, &outcome);
+                stable::response(attributes, &facts, &outcome);
             }
             if settings.semconv.is_envoy() {
                 envoy::request(attributes, settings, &request);
@@ -96,7 +98,13 @@ impl Recording {
             if let Some(reason) = self.reason {
                 attributes.attribute("spanloom.sampling.reason", reason);
             }
-            write_chosen(host, attributes, &settings.attributes, &request);
+            write_chosen(
+                host,
+                attributes,
+                &settings.attributes,
+                &request,
+                &facts.response(),
+            );
         });
     }
 }
@@ -105,7 +113,7 @@ impl Recording {
 fn route<'a>(
     settings: &'a Settings,
     request: &Request<'_>,
-    facts: &Facts<'a>,
+    facts: &'a Facts,
 ) -> Option<Cow<'a, str>> {
     if request.is_grpc() {
         return None;
@@ -118,7 +126,7 @@ fn route<'a>(
             return Some(Cow::Borrowed(template.as_str()));
         }
     }
-    let route = settings.route_name.route(facts.bytes(Fact::RouteName)?)?;
+    let route = settings.route_name.route(&facts.route_name)?;
     Some(text(route, settings.attributes.bytes_max))
 }
 
@@ -142,6 +150,7 @@ fn write_chosen(
     attributes: &mut AttributesWriter<'_>,
     settings: &AttributeSettings,
     request: &Request<'_>,
+    response: &Headers<'_>,
 ) {
     for name in &settings.request_headers {
         let values = request.all(name.as_bytes());
@@ -153,16 +162,6 @@ fn write_chosen(
             settings.bytes_max,
         );
     }
-    let is_header = |source: &Source| matches!(source, Source::ResponseHeader(_));
-    let reads_response = !settings.response_headers.is_empty()
-        || settings.custom.iter().any(|(_, source)| is_header(source));
-    let block = match reads_response {
-        true => host
-            .header_block(MapKind::ResponseHeaders)
-            .unwrap_or_default(),
-        false => Vec::new(),
-    };
-    let response = Headers::new(&block);
     for name in &settings.response_headers {
         let values = response
             .clone()

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::config::Settings;
+use crate::connections::Connections;
 use crate::export::{Hands, Pipeline};
 use crate::host::{BufferKind, Host, LogLevel};
 use crate::metrics::{Counter, Counters};
@@ -33,6 +34,7 @@ pub struct Vm {
     random: Option<Random>,
     counters: Counters,
     pipelines: Vec<Pipeline>,
+    connections: Connections,
     roots: Vec<Root>,
     /// A span while it is written, so that none needs memory of its own.
     span: Vec<u8>,
@@ -52,6 +54,7 @@ impl Vm {
             random: None,
             counters: Counters::new(),
             pipelines: Vec::new(),
+            connections: Connections::new(),
             roots: Vec::new(),
             span: Vec::new(),
             streams: HashMap::with_hasher(BuildHasherDefault::new()),
@@ -173,7 +176,7 @@ impl Vm {
     }
 
     /// Request headers arrived.
-    pub fn on_request_headers(&mut self, host: &mut impl Host, id: u32) {
+    pub fn on_request_headers(&mut self, host: &mut impl Host, id: u32, has_body: bool) {
         let keeps_headers = self.streams.len() < HEADERS_KEPT_MAX;
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
@@ -188,6 +191,7 @@ impl Vm {
                 random,
                 tracer,
                 keeps_headers,
+                has_body,
             });
         }
     }
@@ -223,12 +227,18 @@ impl Vm {
             random,
             tracer,
             keeps_headers: false,
+            has_body: true,
         };
         let Some(recording) = stream::finish(state, &mut tools) else {
             return;
         };
         self.span.clear();
-        recording.write(&mut self.span, host, &tracer.settings, &mut tracer.reader);
+        recording.write(
+            &mut self.span,
+            host,
+            &tracer.settings,
+            &mut self.connections,
+        );
         counters.add(Counter::SpansAccepted, 1);
         let export = &tracer.settings.export;
         let pipeline = self

@@ -219,9 +219,10 @@ pub const KEYS: &[Key] = &[
     Key {
         path: "route.name",
         takes: "`\"auto\"`, `\"always\"` or `\"never\"`",
-        default: "\"auto\"",
+        default: "\"never\"",
         doc: "Whether the name of Envoy's route is `http.route`; `auto`: if it \
-              begins with a slash.",
+              begins with a slash. Set it where routes are named by their paths: \
+              then the name is read for each span.",
         set: |settings, value| {
             settings.route_name = choice(
                 value,

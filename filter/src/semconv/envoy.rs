@@ -5,7 +5,7 @@
 use spanloom_wire::otlp::AttributesWriter;
 
 use crate::config::Settings;
-use crate::facts::{Fact, Facts};
+use crate::facts::Facts;
 use crate::outcome::Outcome;
 use crate::request::{Request, text};
 use crate::response_flags::ResponseFlags;
@@ -64,36 +64,30 @@ pub(crate) fn request(
     }
 }
 
-pub(crate) fn response(
-    attributes: &mut AttributesWriter<'_>,
-    facts: &Facts<'_>,
-    outcome: &Outcome,
-) {
+pub(crate) fn response(attributes: &mut AttributesWriter<'_>, facts: &Facts, outcome: &Outcome) {
     let number = |number: Option<i64>| number.unwrap_or_default().to_string();
-    attributes.attribute("http.status_code", &*number(outcome.status));
-    attributes.attribute("request_size", &*number(facts.number(Fact::RequestSize)));
-    attributes.attribute("response_size", &*number(facts.number(Fact::ResponseSize)));
+    attributes.attribute("http.status_code", &*number(facts.status));
+    attributes.attribute("request_size", &*number(facts.request_size));
+    attributes.attribute("response_size", &*number(facts.response_size));
     let tags = [
-        ("http.protocol", Fact::RequestProtocol),
-        ("peer.address", Fact::SourceAddress),
-        ("upstream_address", Fact::UpstreamAddress),
-        ("upstream_cluster", Fact::ClusterName),
-        ("upstream_cluster.name", Fact::ClusterName),
+        ("http.protocol", &facts.protocol),
+        ("peer.address", &facts.source_address),
+        ("upstream_address", &facts.upstream_address),
+        ("upstream_cluster", &facts.cluster_name),
+        ("upstream_cluster.name", &facts.cluster_name),
     ];
-    for (tag, fact) in tags {
-        if let Some(value) = facts.bytes(fact) {
-            attributes.attribute_lossy(tag, value);
-        }
+    for (tag, value) in tags.into_iter().filter(|tag| !tag.1.is_empty()) {
+        attributes.attribute_lossy(tag, value);
     }
-    let flags = match outcome.flags == ResponseFlags::default() {
+    let flags = match facts.flags == ResponseFlags::default() {
         true => "-".to_owned(),
-        false => outcome.flags.names().join(","),
+        false => facts.flags.names().join(","),
     };
     attributes.attribute("response_flags", &*flags);
     if let Some(status) = outcome.grpc_status {
         attributes.attribute("grpc.status_code", &*status.to_string());
     }
-    if let Some(n) = facts.number(Fact::AttemptCount).filter(|n| *n > 1) {
+    if let Some(n) = facts.attempt_count.filter(|n| *n > 1) {
         attributes.attribute("retry.count", &*n.saturating_sub(1).to_string());
     }
     if outcome.error_type.is_some() {

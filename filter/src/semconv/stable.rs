@@ -4,7 +4,7 @@
 use spanloom_wire::otlp::AttributesWriter;
 
 use crate::config::{Direction, Settings};
-use crate::facts::{Fact, Facts};
+use crate::facts::Facts;
 use crate::outcome::{Outcome, grpc_status_name};
 use crate::request::{Request, known_method, text};
 use crate::response_flags::ResponseFlags;
@@ -78,13 +78,8 @@ pub(crate) fn request(
     }
 }
 
-pub(crate) fn response(
-    attributes: &mut AttributesWriter<'_>,
-    direction: Direction,
-    facts: &Facts<'_>,
-    outcome: &Outcome,
-) {
-    if let Some(status) = outcome.status {
+pub(crate) fn response(attributes: &mut AttributesWriter<'_>, facts: &Facts, outcome: &Outcome) {
+    if let Some(status) = facts.status {
         attributes.attribute("http.response.status_code", status);
     }
     if let Some(grpc_status) = outcome.grpc_status {
@@ -93,41 +88,42 @@ pub(crate) fn response(
     if let Some(error_type) = &outcome.error_type {
         attributes.attribute("error.type", &**error_type);
     }
-    if outcome.flags != ResponseFlags::default() {
-        let names = outcome.flags.names();
+    if facts.flags != ResponseFlags::default() {
+        let names = facts.flags.names();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         attributes.attribute("envoy.response_flags", &*names);
     }
-    if let Some(protocol) = facts.bytes(Fact::RequestProtocol) {
+    if !facts.protocol.is_empty() {
         attributes.attribute("network.protocol.name", "http");
-        attributes.attribute_lossy("network.protocol.version", version(protocol));
+        attributes.attribute_lossy("network.protocol.version", version(&facts.protocol));
     }
     let sizes = [
-        ("http.request.body.size", Fact::RequestSize),
-        ("http.response.body.size", Fact::ResponseSize),
+        ("http.request.body.size", facts.request_size),
+        ("http.response.body.size", facts.response_size),
     ];
-    for (key, fact) in sizes {
-        if let Some(size) = facts.number(fact) {
+    for (key, size) in sizes {
+        if let Some(size) = size {
             attributes.attribute(key, size);
         }
     }
     let texts = [
-        ("envoy.response_code_details", Fact::ResponseCodeDetails),
-        ("envoy.upstream_cluster", Fact::ClusterName),
+        ("envoy.response_code_details", &*facts.code_details),
+        ("envoy.upstream_cluster", &*facts.cluster_name),
     ];
-    for (key, fact) in texts {
-        if let Some(value) = facts.bytes(fact) {
-            attributes.attribute_lossy(key, value);
-        }
+    for (key, value) in texts.into_iter().filter(|text| !text.1.is_empty()) {
+        attributes.attribute_lossy(key, value);
     }
-    if let Some(n) = facts.number(Fact::AttemptCount).filter(|n| *n > 1) {
+    let is_outbound = facts.direction == Direction::Outbound;
+    // The conventions count the tries of clients alone.
+    if let Some(n) = facts.attempt_count.filter(|n| is_outbound && *n > 1) {
         attributes.attribute("http.request.resend_count", n.saturating_sub(1));
     }
-    let peer = match direction {
-        Direction::Inbound => Fact::SourceAddress,
-        Direction::Outbound => Fact::UpstreamAddress,
+    let peer = match is_outbound {
+        true => &facts.upstream_address,
+        false => &facts.source_address,
     };
-    if let Some(peer) = facts.bytes(peer).map(String::from_utf8_lossy) {
+    if !peer.is_empty() {
+        let peer = String::from_utf8_lossy(peer);
         let (address, port) = url::split_host_port(&peer);
         attributes.attribute("network.peer.address", address);
         if let Some(port) = port {

@@ -3,7 +3,6 @@
 use spanloom_wire::context::Format;
 
 use crate::config::{Mode, Settings};
-use crate::facts::Reader;
 use crate::host::Host;
 use crate::resource;
 use crate::sampling::Limiter;
@@ -23,7 +22,6 @@ pub(crate) struct Tracer {
     /// A `Resource` message.
     pub(crate) resource: Vec<u8>,
     pub(crate) limiter: Limiter,
-    pub(crate) reader: Reader,
 }
 
 impl Tracer {
@@ -33,7 +31,6 @@ impl Tracer {
             settings,
             resource,
             limiter: Limiter::default(),
-            reader: Reader::default(),
         }
     }
 

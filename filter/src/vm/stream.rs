@@ -5,6 +5,7 @@ use spanloom_wire::{Timestamp, TraceId};
 
 use super::root::Tracer;
 use crate::config::{Direction, Sampling};
+use crate::header_block::Headers;
 use crate::host::{Host, MapKind, Status};
 use crate::metrics::{Counter, Counters};
 use crate::propagation::{self, Incoming};
@@ -46,6 +47,8 @@ pub(super) struct Tools<'a, H> {
     pub(super) tracer: &'a mut Tracer,
     /// Whether there is room to keep the headers of one request more.
     pub(super) keeps_headers: bool,
+    /// Whether a body may follow the headers.
+    pub(super) has_body: bool,
 }
 
 /// The request's headers are here: continue or start its trace, and tell the next one.
@@ -184,6 +187,7 @@ fn trace(
         tracestate,
         block,
         start,
+        has_body: tools.has_body,
         reason: None,
     }))
 }
@@ -222,6 +226,7 @@ fn keep(
         tracestate: String::new(),
         block: None,
         start,
+        has_body: true,
         reason: Some(reason),
     }))
 }
@@ -238,7 +243,10 @@ fn has_failed(host: &mut impl Host, direction: Option<Direction>) -> bool {
         .header(MapKind::RequestHeaders, "content-type")
         .unwrap_or_default();
     let grpc_status = match is_grpc(&content_type) {
-        true => outcome::read_grpc_status(host),
+        true => {
+            let block = host.header_block(MapKind::ResponseHeaders);
+            outcome::read_grpc_status(host, Headers::new(&block.unwrap_or_default()))
+        }
         false => None,
     };
     let direction = property::direction(host, direction);

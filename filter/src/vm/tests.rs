@@ -56,7 +56,8 @@ impl Worker {
         self.last_id += 1;
         self.host.context_id = self.last_id;
         self.vm.on_context_create(self.last_id, ROOT);
-        self.vm.on_request_headers(&mut self.host, self.last_id);
+        self.vm
+            .on_request_headers(&mut self.host, self.last_id, false);
         self.last_id
     }
 
@@ -364,7 +365,7 @@ fn routes_come_from_templates_first_and_from_route_names_that_are_paths() {
         .properties
         .insert("xds.route_name".to_owned(), b"/other".to_vec());
     assert_eq!(worker.span_of(&[], 200).unwrap().name, "GET /cart/{id}");
-    let mut worker = Worker::new("{}");
+    let mut worker = Worker::new(r#"{"route": {"name": "auto"}}"#);
     for (route_name, name) in [("/other", "GET /other"), ("default", "GET")] {
         worker
             .host

@@ -55,6 +55,7 @@ const NAMES: &[&str] = &[
 ];
 
 const PROPERTIES: &[&str] = &[
+    "connection_id",
     "response.code",
     "response.flags",
     "response.code_details",
@@ -110,12 +111,8 @@ proptest! {
         requests in prop::collection::vec((headers(30), headers(10), headers(5), properties()), 1..6),
         is_curious: bool,
         is_refused: bool,
-        has_expressions: bool,
     ) {
         let process = Process::new();
-        if !has_expressions {
-            process.without_expressions();
-        }
         let mut worker = Worker::new(&process);
         let configuration = if is_curious { CURIOUS } else { "" };
         let root = worker.root(configuration, Direction::Inbound);

@@ -1,7 +1,7 @@
 //! What a request's span says.
 
 use crate::otlp::{Exported, spans};
-use crate::sim::{Direction, Exchange, Process, Worker, first};
+use crate::sim::{Direction, Exchange, Process, Value, Worker, first};
 
 const SERVER: i32 = 2;
 const CLIENT: i32 = 3;
@@ -118,17 +118,114 @@ fn a_call_that_fails_without_trailers_is_an_error() {
     assert_eq!(span.status(), 2);
 }
 
+/// What a plain response's headers say need not be asked for; what they do not say is asked.
 #[test]
-fn a_host_without_expressions_gives_the_same_span() {
-    let with = span_of("", Direction::Inbound, Exchange::get("/cart"));
-    let process = Process::new();
-    process.without_expressions();
-    let mut worker = Worker::new(&process);
+fn sizes_come_from_headers_where_these_tell_them() {
+    let sized = |mut exchange: Exchange, length: &str| {
+        exchange
+            .response
+            .push((b"content-length".to_vec(), length.into()));
+        exchange
+    };
+    let head = |mut exchange: Exchange| {
+        exchange.request[0].1 = b"HEAD".to_vec();
+        exchange
+    };
+    let asked = Some(512);
+    for (what, exchange, size) in [
+        ("told", sized(Exchange::get("/"), "77"), Some(77)),
+        ("not told", Exchange::get("/"), asked),
+        ("nonsense", sized(Exchange::get("/"), "7x"), asked),
+        ("no body", sized(head(Exchange::get("/")), "77"), asked),
+        (
+            "not modified",
+            sized(Exchange::get("/").answered(304), "77"),
+            asked,
+        ),
+        (
+            "cut short",
+            sized(
+                Exchange::get("/").property("response.flags", Value::Int(1 << 14)),
+                "77",
+            ),
+            asked,
+        ),
+        (
+            "of envoy",
+            sized(
+                Exchange::get("/").refused(503, 2, "no_healthy_upstream"),
+                "77",
+            ),
+            asked,
+        ),
+    ] {
+        let span = span_of("", Direction::Inbound, exchange);
+        assert_eq!(span.number("http.response.body.size"), size, "{what}");
+    }
+    let post = Exchange::get("/").property("request.size", Value::Int(9));
+    for (exchange, size) in [
+        (post.clone(), 9),
+        (post.header("content-length", "11"), 11),
+        (Exchange::get("/"), 0),
+    ] {
+        let span = span_of("", Direction::Inbound, exchange);
+        assert_eq!(span.number("http.request.body.size"), Some(size));
+    }
+}
+
+#[test]
+fn an_answer_of_the_upstream_is_told_from_one_of_envoy() {
+    let details = |exchange| {
+        let span = span_of("", Direction::Inbound, exchange);
+        span.text("envoy.response_code_details").map(str::to_owned)
+    };
+    assert_eq!(details(Exchange::get("/")).as_deref(), Some("via_upstream"));
+    let left = Exchange::get("/")
+        .property("response.flags", Value::Int(1 << 14))
+        .property(
+            "response.code_details",
+            Value::text("downstream_remote_disconnect"),
+        );
+    assert_eq!(
+        details(left).as_deref(),
+        Some("downstream_remote_disconnect")
+    );
+    let refused = Exchange::get("/").refused(403, 0, "rbac_access_denied");
+    assert_eq!(details(refused).as_deref(), Some("rbac_access_denied"));
+}
+
+/// A response that never reached the filters has no headers, but Envoy knows its status.
+#[test]
+fn a_status_without_headers_is_asked_for() {
+    let mut exchange = Exchange::get("/").refused(400, 1 << 18, "http1.codec_error");
+    exchange.response.clear();
+    let span = span_of("", Direction::Inbound, exchange);
+    assert_eq!(span.number("http.response.status_code"), Some(400));
+}
+
+#[test]
+fn requests_of_one_connection_share_what_is_known_of_it() {
+    let mut worker = Worker::new(&Process::new());
     let root = worker.root("", Direction::Inbound);
-    worker.serve(root, Exchange::get("/cart"));
+    let request = |id: i64, peer: &str| {
+        Exchange::get("/")
+            .property("connection_id", Value::Int(id))
+            .property("source.address", Value::text(peer))
+    };
+    worker.serve(root, request(1, "10.0.0.1:1000"));
+    worker.serve(root, request(2, "10.0.0.2:2000"));
+    // Envoy says the same of a connection each time: other words show that it was not asked again.
+    worker.serve(root, request(1, "10.0.0.3:3000"));
     worker.advance_ms(1000);
-    let without = spans(&worker.only_call()).remove(0);
-    assert_eq!(with.span.attributes, without.span.attributes);
+    let spans = spans(&worker.only_call());
+    let peers: Vec<_> = spans
+        .iter()
+        .map(|span| span.text("network.peer.address"))
+        .collect();
+    assert_eq!(
+        peers,
+        [Some("10.0.0.1"), Some("10.0.0.2"), Some("10.0.0.1")]
+    );
 }
 
 #[test]

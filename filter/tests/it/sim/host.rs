@@ -8,7 +8,7 @@ use wasmi::{Memory, TypedFunc};
 use super::callout::{Call, Reply};
 use super::fault::Faults;
 use super::process::Process;
-use super::property::{Expression, Value};
+use super::property::Value;
 use super::stream::{Pairs, Phase, Stream};
 
 /// The state behind the imports of a worker.
@@ -47,9 +47,6 @@ pub(super) struct Root {
     /// `xds.listener_direction` of its streams.
     pub(super) direction: i64,
     pub(super) tick: Option<Tick>,
-    /// Envoy keeps expressions with the root whose callback made them: another root of the same VM
-    /// has none of them, and may have others under the same tokens.
-    pub(super) expressions: Vec<Expression>,
     /// Whether `on_done` asked for time.
     pub(super) is_leaving: bool,
 }
@@ -170,6 +167,8 @@ impl Host {
         if path == b"xds\0listener_direction" {
             return Some(Value::Int(self.root(stream.root_id)?.direction));
         }
-        stream.property(path).cloned()
+        let property = stream.property(path).cloned();
+        // Unless a scenario says otherwise, each stream has a connection of its own.
+        property.or_else(|| (path == b"connection_id").then(|| Value::Int(id.into())))
     }
 }

@@ -6,8 +6,7 @@ use wasmi::{Error, Linker};
 use super::callout::Call;
 use super::host::{After, Host, Tick};
 use super::memory::{Fail, Guest, hand_over, read, text, write};
-use super::property::Expression;
-use super::stream::{Stream, decode, encode, first};
+use super::stream::{decode, encode, first};
 
 const NANOS_PER_MS: u64 = 1_000_000;
 
@@ -24,7 +23,6 @@ pub(crate) const FALLIBLE: &[&str] = &[
     "proxy_replace_header_map_value",
     "proxy_remove_header_map_value",
     "proxy_get_property",
-    "proxy_call_foreign_function",
     "proxy_get_buffer_bytes",
     "proxy_http_call",
     "proxy_define_metric",
@@ -268,48 +266,7 @@ fn define_properties(linker: &mut Linker<Host>) -> Defined {
             })
         },
     )?;
-    const FOREIGN: &str = "proxy_call_foreign_function";
-    linker.func_wrap(
-        "env",
-        FOREIGN,
-        |guest: Guest<'_>, name_at, name_length, at, length, data_at, length_at| {
-            hostcall(guest, FOREIGN, |guest| {
-                let name = text(guest, name_at, name_length)?;
-                let argument = read(guest, at, length)?;
-                let result = foreign(guest.data_mut(), &name, &argument)?;
-                hand_over(guest, &result, data_at, length_at)
-            })
-        },
-    )?;
     Ok(())
-}
-
-/// The foreign functions that evaluate CEL, in the name of the current context.
-fn foreign(host: &mut Host, name: &str, argument: &[u8]) -> Result<Vec<u8>, Status> {
-    if !host.process.state().has_expressions {
-        return Err(Status::NotFound);
-    }
-    let current = host.current;
-    let root_id = host.root_id_of(current);
-    match name {
-        "expr_create" => {
-            let text = std::str::from_utf8(argument).map_err(|_| Status::BadArgument)?;
-            let expression = Expression::parse(text)?;
-            let root = host.root_mut(root_id).ok_or(Status::BadArgument)?;
-            let token = u32::try_from(root.expressions.len()).expect("a handful");
-            root.expressions.push(expression);
-            Ok(token.to_le_bytes().to_vec())
-        }
-        "expr_evaluate" => {
-            let token = argument.try_into().map_err(|_| Status::BadArgument)?;
-            let token = u32::from_le_bytes(token) as usize;
-            let root = host.root(root_id).ok_or(Status::BadArgument)?;
-            let expression = root.expressions.get(token).ok_or(Status::NotFound)?;
-            let has_upstream = host.stream(current).is_some_and(Stream::has_upstream);
-            expression.evaluate(has_upstream, |path| host.property(current, path))
-        }
-        _ => Err(Status::NotFound),
-    }
 }
 
 fn define_metrics(linker: &mut Linker<Host>) -> Defined {

@@ -20,8 +20,6 @@ pub(super) struct State {
     /// By name, summed up over workers.
     pub(super) metrics: BTreeMap<String, i64>,
     pub(super) log: Vec<(u32, String)>,
-    /// Whether the host was built with CEL.
-    pub(super) has_expressions: bool,
     /// Whether a call to a cluster finds a host there; without one it fails at once.
     pub(super) has_healthy_hosts: bool,
 }
@@ -42,7 +40,6 @@ impl Process {
             environment: Vec::new(),
             metrics: BTreeMap::new(),
             log: Vec::new(),
-            has_expressions: true,
             has_healthy_hosts: true,
         })))
     }
@@ -118,11 +115,6 @@ impl Process {
     pub(crate) fn set_environment(&self, name: &str, value: &str) {
         let variable = (name.to_owned(), value.to_owned());
         self.state_mut().environment.push(variable);
-    }
-
-    /// A host that was built without CEL.
-    pub(crate) fn without_expressions(&self) {
-        self.state_mut().has_expressions = false;
     }
 
     /// Whether clusters have hosts that can be called.

@@ -153,11 +153,17 @@ impl Exchange {
         self.response = pairs(&[
             (":status", &status.to_string()),
             ("content-type", "text/plain"),
+            ("x-envoy-upstream-service-time", "4"),
         ]);
         self.property("response.code", Value::Int(status.into()))
             .property("response.flags", Value::Int(0))
             .property("response.code_details", Value::text("via_upstream"))
             .property("response.size", Value::Int(512))
+    }
+
+    /// Whether the request goes on after its headers.
+    pub(super) fn has_body(&self) -> bool {
+        self.properties.get(&path("request.size")) != Some(&Value::Int(0))
     }
 
     /// The same, answered by Envoy itself: there is no upstream.
@@ -166,6 +172,9 @@ impl Exchange {
             .answered(status)
             .property("response.flags", Value::Int(flags))
             .property("response.code_details", Value::text(details));
+        exchange
+            .response
+            .retain(|pair| pair.0 != b"x-envoy-upstream-service-time");
         exchange
             .properties
             .retain(|path, _| !path.starts_with(b"upstream\0"));
@@ -227,12 +236,6 @@ impl Stream {
             _ => !is_under(&[b"response\0", b"upstream\0"]),
         };
         self.exchange.properties.get(path).filter(|_| is_known)
-    }
-
-    /// Whether there is an upstream to ask about.
-    pub(super) fn has_upstream(&self) -> bool {
-        let mut paths = self.exchange.properties.keys();
-        paths.any(|path| path.starts_with(b"upstream\0"))
     }
 }
 

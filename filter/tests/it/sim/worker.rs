@@ -59,7 +59,6 @@ impl Worker {
         let root = Root {
             direction: direction as i64,
             tick: None,
-            expressions: Vec::new(),
             is_leaving: false,
         };
         let host = self.store.data_mut();
@@ -82,8 +81,10 @@ impl Worker {
     pub(crate) fn begin(&mut self, root_id: u32, exchange: Exchange) -> u32 {
         let id = self.create(root_id, exchange);
         self.set_phase(id, Phase::RequestHeaders);
-        let n_headers = self.stream(id).exchange.request.len() as u32;
-        let action: u32 = self.call("proxy_on_request_headers", id, (id, n_headers, 1u32));
+        let exchange = &self.stream(id).exchange;
+        let n_headers = exchange.request.len() as u32;
+        let is_end = u32::from(!exchange.has_body());
+        let action: u32 = self.call("proxy_on_request_headers", id, (id, n_headers, is_end));
         assert_eq!(action, CONTINUE, "the filter never holds a request up");
         self.set_phase(id, Phase::Between);
         id

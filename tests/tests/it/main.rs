@@ -6,4 +6,5 @@ mod deploy;
 mod harm;
 mod mesh;
 mod soak;
+mod unedited;
 mod w3c;

@@ -50,9 +50,18 @@ impl Artifacts {
         Ok(Self {
             filter_module,
             spanloom: programs.join("spanloom"),
-            delivery: build_delivery(&programs.join("cargo-spanloom"))?,
+            delivery: build_with_spans(&programs.join("cargo-spanloom"), "delivery", "delivery")?,
             services: programs,
         })
+    }
+
+    /// Builds the service that uses the SDK with spans of `cargo spanloom` besides. Only a test needs
+    /// it: the SDK and what it stands on are compiled once more.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub fn build_frontend(&self) -> Result<PathBuf> {
+        build_with_spans(&self.services.join("cargo-spanloom"), "shop", "frontend")
     }
 
     /// The program of one of the shop's services.
@@ -64,17 +73,14 @@ impl Artifacts {
     }
 }
 
-/// Builds `examples/unedited` with spans in it. Its dependencies are compiled once more, with spans,
-/// below `target/spanloom`.
-fn build_delivery(tool: &Path) -> Result<PathBuf> {
-    step(
-        "building the service that nobody edited, with spans",
-        || {
-            let build = ["spanloom", "build", "--quiet", "-p", "delivery"];
-            run(&mut as_cargo(tool, &build))
-        },
-    )?;
-    Ok(target_dir().join("spanloom/debug/delivery"))
+/// Builds the program `name` of a package with spans in it. Its dependencies are compiled once more,
+/// with spans, below `target/spanloom`.
+fn build_with_spans(tool: &Path, package: &str, name: &str) -> Result<PathBuf> {
+    step(&format!("building {name} with spans"), || {
+        let build = ["spanloom", "build", "--quiet", "-p", package, "--bin", name];
+        run(&mut as_cargo(tool, &build))
+    })?;
+    Ok(target_dir().join("spanloom/debug").join(name))
 }
 
 /// Builds the filter module, adding the compiler's WebAssembly target when it is missing, and tells

@@ -10,7 +10,7 @@ use crate::rewrite::HOOK;
 use crate::session::{COMPILING, Session, hash, write_if_changed};
 
 /// The sources, which travel inside the tool.
-const SOURCES: [(&str, &str); 11] = [
+const SOURCES: [(&str, &str); 12] = [
     ("lib.rs", include_str!("../hook/src/lib.rs")),
     ("context.rs", include_str!("../hook/src/context.rs")),
     ("db.rs", include_str!("../hook/src/db.rs")),
@@ -21,6 +21,7 @@ const SOURCES: [(&str, &str); 11] = [
     ("http.rs", include_str!("../hook/src/http.rs")),
     ("id.rs", include_str!("../hook/src/id.rs")),
     ("otlp.rs", include_str!("../hook/src/otlp.rs")),
+    ("sink.rs", include_str!("../hook/src/sink.rs")),
     ("span.rs", include_str!("../hook/src/span.rs")),
 ];
 

@@ -8,7 +8,7 @@ use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
 /// The rules that come with the tool.
-const EMBEDDED: [(&str, &str); 12] = [
+const EMBEDDED: [(&str, &str); 13] = [
     ("async-nats.toml", include_str!("../rules/async-nats.toml")),
     ("axum.toml", include_str!("../rules/axum.toml")),
     ("hyper.toml", include_str!("../rules/hyper.toml")),
@@ -20,6 +20,7 @@ const EMBEDDED: [(&str, &str); 12] = [
     ),
     ("rdkafka.toml", include_str!("../rules/rdkafka.toml")),
     ("redis.toml", include_str!("../rules/redis.toml")),
+    ("spanloom.toml", include_str!("../rules/spanloom.toml")),
     ("sqlx.toml", include_str!("../rules/sqlx.toml")),
     ("tokio.toml", include_str!("../rules/tokio.toml")),
     ("tonic.toml", include_str!("../rules/tonic.toml")),

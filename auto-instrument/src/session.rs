@@ -63,8 +63,9 @@ impl Session {
     }
 
     /// Which functions of a package to take.
-    pub(crate) fn selection(&self, folder: &Path) -> Selection {
+    pub(crate) fn selection(&self, package: &str, folder: &Path) -> Selection {
         match self.everywhere || self.is_member(folder) {
+            _ if makes_spans(package) => Selection::None,
             true => self.selection,
             false => Selection::None,
         }
@@ -110,6 +111,15 @@ impl Session {
             .map(|name| (name.clone(), stamps.get(&name).cloned()))
             .collect()
     }
+}
+
+/// Whether a package makes or carries spans itself: spans of its functions would say how telemetry
+/// is made, at each span again.
+fn makes_spans(package: &str) -> bool {
+    package == "tracing"
+        || ["opentelemetry", "spanloom", "tracing-"]
+            .iter()
+            .any(|start| package.starts_with(start))
 }
 
 /// Not package names: they hold a dot.

@@ -166,7 +166,7 @@ impl<'a> Unit<'a> {
     /// Compiles the crate with its insertions; `None` when it is to be compiled as it is.
     fn compile_rewritten(&self, package: &Package) -> Result<Option<ExitCode>> {
         let rules = self.session.rules_for(&package.name, &package.version);
-        let selection = self.session.selection(&package.folder);
+        let selection = self.session.selection(&package.name, &package.folder);
         let Some(root) = &self.invocation.root else {
             return Ok(None);
         };

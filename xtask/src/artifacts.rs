@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::step::{note, step};
-use crate::workspace::{cargo, output_of, root, run, target_dir};
+use crate::workspace::{as_cargo, cargo, output_of, root, run, target_dir};
 
 /// What the filter is built for: what Envoy runs.
 pub const WASM_TARGET: &str = "wasm32-wasip1";
@@ -22,7 +22,9 @@ pub struct Artifacts {
     /// The collector.
     pub spanloom: PathBuf,
     /// The folder of the shop's services, each a program of its name.
-    pub services: PathBuf,
+    services: PathBuf,
+    /// The one that nobody edited: the compiler put spans into it.
+    delivery: PathBuf,
 }
 
 impl Artifacts {
@@ -40,15 +42,45 @@ impl Artifacts {
                 "spanloom-collector",
                 "-p",
                 "shop",
+                "-p",
+                "cargo-spanloom",
             ]))
         })?;
         let programs = target_dir().join("debug");
         Ok(Self {
             filter_module,
             spanloom: programs.join("spanloom"),
+            delivery: build_with_spans(&programs.join("cargo-spanloom"), "delivery", "delivery")?,
             services: programs,
         })
     }
+
+    /// Builds the service that uses the SDK with spans of `cargo spanloom` besides. Only a test needs
+    /// it: the SDK and what it stands on are compiled once more.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub fn build_frontend(&self) -> Result<PathBuf> {
+        build_with_spans(&self.services.join("cargo-spanloom"), "shop", "frontend")
+    }
+
+    /// The program of one of the shop's services.
+    pub fn service(&self, name: &str) -> PathBuf {
+        match name {
+            "delivery" => self.delivery.clone(),
+            _ => self.services.join(name),
+        }
+    }
+}
+
+/// Builds the program `name` of a package with spans in it. Its dependencies are compiled once more,
+/// with spans, below `target/spanloom`.
+fn build_with_spans(tool: &Path, package: &str, name: &str) -> Result<PathBuf> {
+    step(&format!("building {name} with spans"), || {
+        let build = ["spanloom", "build", "--quiet", "-p", package, "--bin", name];
+        run(&mut as_cargo(tool, &build))
+    })?;
+    Ok(target_dir().join("spanloom/debug").join(name))
 }
 
 /// Builds the filter module, adding the compiler's WebAssembly target when it is missing, and tells

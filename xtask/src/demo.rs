@@ -72,7 +72,7 @@ fn start() -> Result<Mesh> {
     let artifacts = Artifacts::build()?;
     let envoy = parts::envoy()?;
     step(
-        "starting the collector, three services and their Envoys",
+        "starting the collector, four services and their Envoys",
         || Mesh::start(&artifacts, &envoy),
     )
 }

@@ -3,6 +3,7 @@
 mod tree;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
@@ -127,6 +128,29 @@ pub struct Span {
     pub duration_us: u64,
     /// Attributes, and what Jaeger adds to them (`span.kind`, `error`, `otel.scope.name`).
     pub tags: BTreeMap<String, Value>,
+    /// Attributes of the process, which are those of OpenTelemetry's resource.
+    pub process: BTreeMap<String, Value>,
+}
+
+/// What made a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// The filter, in a proxy.
+    Filter,
+    /// An SDK, which a program's author put there.
+    Sdk,
+    /// `cargo spanloom`, in a program that nobody edited.
+    Auto,
+}
+
+impl fmt::Display for Maker {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Filter => "filter",
+            Self::Sdk => "sdk",
+            Self::Auto => "auto",
+        })
+    }
 }
 
 impl Span {
@@ -142,9 +166,16 @@ impl Span {
             .is_some_and(|error| error == &Value::Bool(true))
     }
 
-    /// Whether the filter made it, rather than an SDK.
-    pub fn is_from_filter(&self) -> bool {
-        self.tag("otel.scope.name") == FILTER_SCOPE
+    /// Who made it.
+    pub fn maker(&self) -> Maker {
+        let distribution = self.process.get("telemetry.distro.name");
+        if self.tag("otel.scope.name") == FILTER_SCOPE {
+            Maker::Filter
+        } else if distribution.is_some_and(|name| name == AUTO_DISTRIBUTION) {
+            Maker::Auto
+        } else {
+            Maker::Sdk
+        }
     }
 
     /// A tag's text; empty where there is none or where it is no text.
@@ -157,7 +188,6 @@ impl Span {
 
     fn read(span: &Value, processes: &Value) -> Result<Self> {
         let process = text(&span["processID"], "processID")?;
-        let tags = span["tags"].as_array().context("a span has no tags")?;
         let mut references = span["references"].as_array().into_iter().flatten();
         let parent = references.find(|reference| reference["refType"] == "CHILD_OF");
         Ok(Self {
@@ -172,16 +202,25 @@ impl Span {
                 .as_u64()
                 .context("startTime is no number")?,
             duration_us: span["duration"].as_u64().context("duration is no number")?,
-            tags: tags
-                .iter()
-                .map(|tag| Ok((text(&tag["key"], "tag")?, tag["value"].clone())))
-                .collect::<Result<_>>()?,
+            tags: tags(&span["tags"])?,
+            process: tags(&processes[&process]["tags"])?,
         })
     }
 }
 
+/// Keys and values of a list of tags.
+fn tags(list: &Value) -> Result<BTreeMap<String, Value>> {
+    let list = list.as_array().context("something has no tags")?;
+    list.iter()
+        .map(|tag| Ok((text(&tag["key"], "tag")?, tag["value"].clone())))
+        .collect()
+}
+
 /// The instrumentation scope of the filter's spans.
 const FILTER_SCOPE: &str = "spanloom-filter";
+
+/// The `telemetry.distro.name` of programs that `cargo spanloom` built.
+const AUTO_DISTRIBUTION: &str = "cargo-spanloom";
 
 impl Trace {
     fn read(trace: &Value) -> Result<Self> {

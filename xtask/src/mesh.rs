@@ -1,8 +1,10 @@
-//! The shop in its mesh: a collector, three services, and an Envoy with the filter beside each.
+//! The shop in its mesh: a collector, four services, and an Envoy with the filter beside each.
 //!
 //! ```text
-//! client -> [Envoy] frontend -> [Envoy] -> [Envoy] checkout -> [Envoy] -> [Envoy] stock
-//!              in                 out         in                 out         in
+//! client -> [Envoy] frontend [Envoy] -> [Envoy] checkout [Envoy] -> [Envoy] delivery [Envoy]
+//!              in               out        in               out        in               out
+//!                                                                        -> [Envoy] stock
+//!                                                                              in
 //! ```
 //!
 //! The inbound and the outbound listener of a service live in one Envoy process, as in a sidecar.
@@ -24,7 +26,7 @@ use anyhow::{Context, Result};
 
 use crate::artifacts::Artifacts;
 use crate::http::{self, Response};
-use crate::jaeger::{Jaeger, Trace};
+use crate::jaeger::{Jaeger, Maker, Trace};
 
 pub use leash::Leash;
 pub use process::Process;
@@ -34,7 +36,7 @@ use collector::Collector;
 use service::Service;
 
 /// The services, in the order in which a request passes them.
-pub const SERVICES: [&str; 3] = ["frontend", "checkout", "stock"];
+pub const SERVICES: [&str; 4] = ["frontend", "checkout", "delivery", "stock"];
 
 /// A request that passes all services.
 pub const ORDER: &str = "/checkout/tea";
@@ -43,20 +45,22 @@ pub const ORDER: &str = "/checkout/tea";
 pub const FAILING_ORDER: &str = "/checkout/broken";
 
 /// Whether a trace shows all of [`ORDER`]: one connected tree, with what the filter saw at each
-/// listener that the request passed, and with spans of the SDK.
+/// listener that the request passed, with spans of the SDK, and with those of the program that
+/// nobody edited.
 pub fn is_order_whole(trace: &Trace) -> bool {
     let filter_saw = |service: &str, kind: &str| {
-        trace
-            .spans
-            .iter()
-            .any(|span| span.is_from_filter() && span.service == service && span.kind() == kind)
+        trace.spans.iter().any(|span| {
+            span.maker() == Maker::Filter && span.service == service && span.kind() == kind
+        })
     };
     trace.is_whole()
         && SERVICES.iter().all(|service| filter_saw(service, "server"))
         && SERVICES[..SERVICES.len() - 1]
             .iter()
             .all(|service| filter_saw(service, "client"))
-        && trace.spans.iter().any(|span| !span.is_from_filter())
+        && [Maker::Sdk, Maker::Auto]
+            .into_iter()
+            .all(|maker| trace.spans.iter().any(|span| span.maker() == maker))
 }
 
 /// A running mesh. Dropping it stops everything that it started and removes what it wrote, unless
@@ -108,7 +112,7 @@ impl Mesh {
             let name = sidecar.name();
             services.push(Service::spawn(
                 leash,
-                &artifacts.services,
+                &artifacts.service(name),
                 name,
                 outbound,
                 &collector,

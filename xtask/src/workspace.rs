@@ -1,5 +1,6 @@
 //! Where the workspace is, and how to run cargo and other programs in it.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -24,7 +25,12 @@ pub fn target_dir() -> PathBuf {
 
 /// A cargo command in the workspace.
 pub fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(environment::cargo());
+    as_cargo(environment::cargo(), arguments)
+}
+
+/// A command in the workspace that runs cargo itself: it finds the environment that cargo would.
+pub fn as_cargo(program: impl AsRef<OsStr>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(root()).args(arguments);
     for name in environment::of_our_package() {
         command.env_remove(name);

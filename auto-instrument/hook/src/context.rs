@@ -8,11 +8,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as TaskContext, Poll};
 
+use crate::env::settings;
+use crate::sink;
+
 /// A span that others may be children of. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub(crate) trace: Arc<Trace>,
     pub(crate) span_id: u64,
+    /// Whether another library in the program made the span.
+    is_foreign: bool,
 }
 
 /// What the spans of one trace in this process share.
@@ -23,8 +28,19 @@ pub(crate) struct Trace {
     pub(crate) state: Box<str>,
     spans_left: AtomicU32,
     spans_refused: AtomicU32,
+    /// The span that answers the request for which the trace came here, and its parent.
+    server: Mutex<Server>,
     /// What code below the trace's local root learned for the root's span, by [`Note`].
     notes: Mutex<[Option<Box<str>>; 2]>,
+}
+
+/// The trace's local root, when it answers a request.
+#[derive(Debug, Default)]
+struct Server {
+    span_id: u64,
+    parent_id: Option<u64>,
+    /// Whether another library has taken its place.
+    has_given_way: bool,
 }
 
 impl Trace {
@@ -35,6 +51,7 @@ impl Trace {
             state,
             spans_left: AtomicU32::new(spans_max.saturating_sub(1)),
             spans_refused: AtomicU32::new(0),
+            server: Mutex::default(),
             notes: Mutex::default(),
         })
     }
@@ -51,6 +68,22 @@ impl Trace {
             self.spans_refused.fetch_add(1, Ordering::Relaxed);
         }
         taken
+    }
+
+    pub(crate) fn set_server(&self, span_id: u64, parent_id: Option<u64>) {
+        if let Ok(mut server) = self.server.lock() {
+            *server = Server {
+                span_id,
+                parent_id,
+                has_given_way: false,
+            };
+        }
+    }
+
+    pub(crate) fn has_given_way(&self, span_id: u64) -> bool {
+        self.server
+            .lock()
+            .is_ok_and(|server| server.has_given_way && server.span_id == span_id)
     }
 
     pub(crate) fn spans_refused(&self) -> u32 {
@@ -135,6 +168,49 @@ impl Drop for Scope {
     }
 }
 
+/// Makes a span current that another library in the program made, so that ours become its children.
+/// `None` says that this library is outside of every trace now, and is undone where its span was
+/// current; one of ours stays.
+#[must_use]
+pub fn enter_foreign(span: Option<([u8; 16], [u8; 8], bool)>, state: &str) -> Option<Scope> {
+    let Some((trace_id, span_id, sampled)) = span else {
+        let is_undone = with_current(|current| current.is_foreign)?;
+        return is_undone.then(|| Scope::enter(None));
+    };
+    if !sink::is_enabled() {
+        return None;
+    }
+    let id = u128::from_be_bytes(trace_id);
+    let known =
+        with_current(|current| (current.trace.id == id).then(|| Arc::clone(&current.trace)));
+    let trace = known
+        .flatten()
+        .unwrap_or_else(|| Trace::new(id, sampled, state.into(), settings().trace_spans_max));
+    Some(Scope::enter(Some(Context {
+        is_foreign: true,
+        ..Context::new(trace, u64::from_be_bytes(span_id))
+    })))
+}
+
+/// For a library that makes a span for a request that arrives, with this parent: when the parent is
+/// our own span for that request, ours is not exported, and the library's is to take its id, under
+/// the parent that is returned. So there is one such span, and what is below it stays below it.
+#[must_use]
+pub fn give_way(trace_id: [u8; 16], span_id: [u8; 8]) -> Option<Option<[u8; 8]>> {
+    let span_id = u64::from_be_bytes(span_id);
+    with_current(|current| {
+        if current.trace.id.to_be_bytes() != trace_id || !current.trace.sampled {
+            return None;
+        }
+        let mut server = current.trace.server.lock().ok()?;
+        if server.span_id != span_id || server.has_given_way {
+            return None;
+        }
+        server.has_given_way = true;
+        Some(server.parent_id.map(u64::to_be_bytes))
+    })?
+}
+
 /// A future that runs in the context in which it was made.
 #[derive(Debug)]
 pub struct Carry<F> {
@@ -183,6 +259,20 @@ pub fn carry_call<F: FnOnce() -> R, R>(call: F) -> impl FnOnce() -> R {
 }
 
 impl Context {
+    pub(crate) fn new(trace: Arc<Trace>, span_id: u64) -> Self {
+        Self {
+            trace,
+            span_id,
+            is_foreign: false,
+        }
+    }
+
+    /// Whether another library in the program made the span; see [`enter_foreign`].
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.is_foreign
+    }
+
     /// The trace, as W3C Trace Context orders its bytes.
     #[must_use]
     pub fn trace_id(&self) -> [u8; 16] {
@@ -266,10 +356,7 @@ mod tests {
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     fn context(span_id: u64) -> Context {
-        Context {
-            trace: Trace::new(7, true, "".into(), 3),
-            span_id,
-        }
+        Context::new(Trace::new(7, true, "".into(), 3), span_id)
     }
 
     fn current_span() -> Option<u64> {
@@ -305,14 +392,7 @@ mod tests {
     fn traceparent_goes_round() {
         let parent = parse_traceparent(GOOD).expect("the specification's example");
         let trace = Trace::new(parent.trace_id, parent.sampled, "".into(), 1);
-        assert_eq!(
-            Context {
-                trace,
-                span_id: parent.span_id
-            }
-            .traceparent(),
-            GOOD
-        );
+        assert_eq!(Context::new(trace, parent.span_id).traceparent(), GOOD);
     }
 
     #[test]
@@ -333,6 +413,34 @@ mod tests {
         }
         assert!(parse_traceparent(&format!("01{tail}-later")).is_some());
         assert!(parse_traceparent(&format!(" {GOOD}\t")).is_some());
+    }
+
+    #[test]
+    fn spans_of_others_are_parents_of_ours() {
+        let ours = Scope::enter(Some(context(1)));
+        let foreign = enter_foreign(Some((7_u128.to_be_bytes(), 2_u64.to_be_bytes(), true)), "");
+        assert_eq!(current_span(), Some(2));
+        assert!(current().is_some_and(|now| now.is_foreign()));
+        let left = enter_foreign(None, "");
+        assert_eq!(current_span(), None);
+        drop(left);
+        drop(foreign);
+        assert!(enter_foreign(None, "").is_none());
+        assert_eq!(current_span(), Some(1));
+        drop(ours);
+    }
+
+    #[test]
+    fn a_servers_span_gives_way_once() {
+        let context = context(1);
+        context.trace.set_server(1, Some(9));
+        let trace_id = context.trace_id();
+        let ask = |span: u64| give_way(trace_id, span.to_be_bytes());
+        let _scope = Scope::enter(Some(context.clone()));
+        assert_eq!(ask(2), None);
+        assert_eq!(ask(1), Some(Some(9_u64.to_be_bytes())));
+        assert_eq!(ask(1), None);
+        assert!(context.trace.has_given_way(1) && !context.trace.has_given_way(2));
     }
 
     #[test]

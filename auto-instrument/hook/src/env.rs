@@ -7,7 +7,7 @@ use std::time::Duration;
 /// What the environment asked for.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// False in compilers and build scripts, when disabled, and when there is no exporter.
+    /// False in compilers and build scripts, and when disabled.
     pub(crate) enabled: bool,
     /// Whether functions of the program get spans, or only servers, clients and queues.
     pub(crate) functions: bool,
@@ -18,6 +18,7 @@ pub(crate) struct Settings {
     /// Spans that one trace may have in this process, its first one included.
     pub(crate) trace_spans_max: u32,
     pub(crate) sampler: Sampler,
+    /// Nothing when the endpoint is none that our exporter can use.
     pub(crate) target: Option<Target>,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) timeout: Duration,
@@ -81,8 +82,7 @@ fn read(get: Lookup) -> Settings {
     Settings {
         enabled: !compiling
             && !is_true(get, "OTEL_SDK_DISABLED")
-            && get("OTEL_TRACES_EXPORTER").as_deref() != Some("none")
-            && target.is_some(),
+            && get("OTEL_TRACES_EXPORTER").as_deref() != Some("none"),
         functions: get("SPANLOOM_FUNCTIONS").as_deref() != Some("off"),
         function_roots: get("SPANLOOM_FUNCTIONS").as_deref() == Some("roots"),
         off: get("SPANLOOM_OFF")
@@ -300,8 +300,9 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_cannot_be_reached_in_plain_text_switches_off() {
-        assert!(!with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4318")]).enabled);
-        assert!(!with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://:1")]).enabled);
+        let at = |url| with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", url)]).target;
+        assert_eq!(at("https://c:4318"), None);
+        assert_eq!(at("http://:1"), None);
     }
 
     #[test]

@@ -27,9 +27,9 @@ pub struct Request<'a> {
     pub query: Option<&'a str>,
     /// The protocol version as `HTTP/1.1`.
     pub version: &'a str,
-    /// `traceparent` and `tracestate` as they arrived (servers only).
+    /// `traceparent` as it arrived, or as the program has set it on a request that it makes.
     pub traceparent: Option<&'a str>,
-    /// See [`traceparent`](Self::traceparent).
+    /// `tracestate` as it arrived (servers only).
     pub tracestate: Option<&'a str>,
     /// The `Content-Type` header: tells gRPC from plain HTTP.
     pub content_type: Option<&'a str>,
@@ -134,6 +134,9 @@ pub fn client(scope: &'static str, request: Request<'_>) -> Span {
     if is_export(request.path) && context::current().is_none() {
         return Span::none();
     }
+    if request.traceparent.is_some_and(is_of_foreign_client) {
+        return Span::none();
+    }
     let name = Cow::Borrowed(request.known_method().unwrap_or("HTTP"));
     let mut span = Span::child(scope, Kind::Client, name);
     request.describe(&mut span);
@@ -153,6 +156,14 @@ pub fn client(scope: &'static str, request: Request<'_>) -> Span {
         span.set("url.full", format!("{scheme}://{host}{port}{path}{query}"));
     }
     span
+}
+
+/// Whether a tracing library in the program has made the span of this request: its current span is
+/// the one that the request's header names.
+fn is_of_foreign_client(traceparent: &str) -> bool {
+    let named = context::parse_traceparent(traceparent).map(|parent| parent.span_id);
+    context::with_current(|current| current.is_foreign() && Some(current.span_id) == named)
+        .unwrap_or(false)
 }
 
 /// Telemetry on its way out, from another tracing library in the program, is not work of its own.
@@ -313,6 +324,23 @@ mod tests {
             ..Request::default()
         };
         assert!(client("test", work).is_recording());
+    }
+
+    #[test]
+    fn a_request_that_another_library_traces_gets_no_second_span() {
+        let (trace_id, span_id) = (7_u128.to_be_bytes(), 9_u64.to_be_bytes());
+        let _theirs = context::enter_foreign(Some((trace_id, span_id, true)), "");
+        let sends = |span_id: u64| {
+            let header = format!("00-{:032x}-{span_id:016x}-01", 7);
+            let request = Request {
+                method: "GET",
+                traceparent: Some(&header),
+                ..Request::default()
+            };
+            client("test", request).is_recording()
+        };
+        assert!(!sends(9));
+        assert!(sends(8));
     }
 
     #[test]

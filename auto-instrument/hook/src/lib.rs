@@ -24,10 +24,12 @@ mod function;
 pub mod http;
 mod id;
 mod otlp;
+mod sink;
 mod span;
 
-pub use context::{carry, carry_call, current, Carry, Context, Scope};
+pub use context::{carry, carry_call, current, enter_foreign, give_way, Carry, Context, Scope};
 pub use function::{enter, future, future_result, never, Entered, Function, Site};
+pub use sink::{install, Decision, Ended, First, Sink};
 pub use span::{in_span, InSpan, Kind, Span, Value};
 
 /// The place of a function: a `&'static Site`, made where the function stands.

@@ -85,7 +85,8 @@ fn encode_span(out: &mut Vec<u8>, span: &Finished) {
     out.extend_from_slice(&(remote | u32::from(span.trace.sampled)).to_le_bytes());
 }
 
-fn is_entry(span: &Finished) -> bool {
+/// Whether a span's parent, if it has one, is of another process.
+pub(crate) fn is_entry(span: &Finished) -> bool {
     matches!(
         span.kind,
         crate::span::Kind::Server | crate::span::Kind::Consumer

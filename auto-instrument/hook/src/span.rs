@@ -11,6 +11,7 @@ use crate::context::{self, Context, Note, Scope, Trace};
 use crate::env::settings;
 use crate::export;
 use crate::function::Site;
+use crate::sink::{self, First};
 use crate::{http, id};
 
 /// Attributes that one span keeps; more are counted and dropped.
@@ -118,9 +119,10 @@ impl Span {
         tracestate: Option<&str>,
     ) -> Self {
         let settings = settings();
-        if !settings.enabled || is_off(scope) {
+        if !sink::is_enabled() || is_off(scope) {
             return Self(None);
         }
+        let name = name.into();
         let parent = traceparent.and_then(context::parse_traceparent);
         let id = parent
             .as_ref()
@@ -131,20 +133,22 @@ impl Span {
         };
         // A tracestate without its traceparent means nothing; an oversized one is not passed on.
         let state = tracestate.filter(|state| parent.is_some() && state.len() <= 512);
-        let trace = Trace::new(
-            id,
-            sampled,
-            state.unwrap_or_default().into(),
-            settings.trace_spans_max,
-        );
-        Self::start(
-            trace,
-            parent.map(|parent| parent.span_id),
-            scope,
+        let decision = sink::decide(&First {
+            trace_id: id.to_be_bytes(),
+            parent: parent
+                .as_ref()
+                .map(|parent| (parent.span_id.to_be_bytes(), parent.sampled)),
+            tracestate: state.unwrap_or_default(),
             kind,
-            name.into(),
-            true,
-        )
+            name: &name,
+        });
+        let (sampled, state) = match decision {
+            Some(decision) => (decision.sampled, decision.tracestate.into()),
+            None => (sampled, state.unwrap_or_default().into()),
+        };
+        let trace = Trace::new(id, sampled, state, settings.trace_spans_max);
+        let parent_id = parent.map(|parent| parent.span_id);
+        Self::start(trace, parent_id, scope, kind, name, true)
     }
 
     /// A child of the current span, or the first span of a trace when there is none.
@@ -186,6 +190,9 @@ impl Span {
         local_root: bool,
     ) -> Self {
         let span_id = id::span_id();
+        if local_root && kind == Kind::Server {
+            trace.set_server(span_id, parent_id);
+        }
         let record = trace.sampled.then(|| Finished {
             trace: Arc::clone(&trace),
             span_id,
@@ -200,7 +207,7 @@ impl Span {
             attributes_dropped: 0,
             error: None,
         });
-        let context = Context { trace, span_id };
+        let context = Context::new(trace, span_id);
         Self(Some(Box::new(Running {
             context,
             started: Instant::now(),
@@ -212,7 +219,7 @@ impl Span {
     /// The span of a function, when one is current to be its parent.
     pub(crate) fn of_function(site: &'static Site) -> Self {
         let settings = settings();
-        if !settings.enabled || !settings.functions {
+        if !sink::is_enabled() || !settings.functions {
             return Self(None);
         }
         let mut span = match context::with_current(|parent| parent.trace.sampled) {
@@ -336,6 +343,9 @@ impl Drop for Span {
         let Some(mut record) = running.record else {
             return;
         };
+        if running.local_root && record.trace.has_given_way(record.span_id) {
+            return;
+        }
         let elapsed_ns = u64::try_from(running.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         record.end_unix_ns = record.start_unix_ns.saturating_add(elapsed_ns);
         if running.local_root {
@@ -347,7 +357,7 @@ impl Drop for Span {
                 .push(("error.type", Value::Text(Cow::Borrowed("panic"))));
             record.error = Some(Cow::Borrowed("panic"));
         }
-        export::push(record);
+        sink::end(record);
     }
 }
 

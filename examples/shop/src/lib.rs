@@ -1,4 +1,4 @@
-//! What the three services share and what has nothing to do with tracing: a command line, a
+//! What the services share and what has nothing to do with tracing: a command line, a
 //! listener, and the order to stop.
 
 use std::fs;

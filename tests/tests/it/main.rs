@@ -7,4 +7,5 @@ mod harm;
 mod mesh;
 mod soak;
 mod spans;
+mod unedited;
 mod w3c;

@@ -1,9 +1,9 @@
-//! A request through three services and their Envoys, and what the Jaeger API then has of it.
+//! A request through four services and their Envoys, and what the Jaeger API then has of it.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 use spanloom_tests::{mesh, not_run, start};
-use xtask::jaeger::{Span, Trace};
+use xtask::jaeger::{Maker, Span, Trace};
 use xtask::mesh::{self, Mesh};
 use xtask::wait;
 
@@ -58,11 +58,7 @@ fn logged(mesh: &Mesh, service: &str, cluster: &str, trace_id: &str) -> Result<V
 /// One line a span, children indented: who made it, its kind, its name, and whether it failed.
 fn outline(trace: &Trace) -> String {
     fn add(trace: &Trace, span: &Span, depth: usize, lines: &mut Vec<String>) {
-        let by = if span.is_from_filter() {
-            "filter"
-        } else {
-            "sdk"
-        };
+        let by = span.maker();
         let error = if span.is_error() { " !" } else { "" };
         let Span {
             service, operation, ..
@@ -92,7 +88,13 @@ frontend filter server GET
       frontend filter client GET
         checkout filter server GET
           checkout filter client GET
-            stock filter server GET";
+            delivery filter server GET
+              delivery auto server GET /deliveries/{item}
+                delivery auto internal promise
+                  delivery auto internal left_in_stock
+                    delivery auto client GET
+                      delivery filter client GET
+                        stock filter server GET";
 
 const WHOLE_AND_FAILED: &str = "\
 frontend filter server GET !
@@ -102,7 +104,13 @@ frontend filter server GET !
       frontend filter client GET !
         checkout filter server GET !
           checkout filter client GET !
-            stock filter server GET !";
+            delivery filter server GET !
+              delivery auto server GET /deliveries/{item} !
+                delivery auto internal promise !
+                  delivery auto internal left_in_stock !
+                    delivery auto client GET !
+                      delivery filter client GET !
+                        stock filter server GET !";
 
 /// The trace as soon as it has as many spans as `outline` has lines.
 fn wait_for(mesh: &Mesh, trace_id: &str, outline: &str) -> Result<Trace> {
@@ -121,7 +129,7 @@ fn a_request_is_one_trace_across_all_services() {
     assert!(trace.is_whole(), "{trace}");
     assert_eq!(
         mesh.jaeger().services().unwrap(),
-        ["checkout", "frontend", "stock"]
+        ["checkout", "delivery", "frontend", "stock"]
     );
 }
 
@@ -135,15 +143,17 @@ fn an_error_is_marked_on_the_spans_that_saw_it() {
     let statuses = trace
         .spans
         .iter()
-        .filter(|span| span.is_from_filter())
+        .filter(|span| span.maker() == Maker::Filter)
         .map(|span| {
             span.tags
                 .get("http.response.status_code")
                 .and_then(Value::as_i64)
                 .unwrap_or_default()
         });
-    // On the way in: the proxy of the frontend twice, of the checkout twice, of the stock.
-    assert_eq!(statuses.collect::<Vec<_>>(), [502, 502, 502, 500, 500]);
+    // On the way in: the proxies of the frontend, of the checkout and of the delivery twice, then
+    // that of the stock.
+    let statuses = statuses.collect::<Vec<_>>();
+    assert_eq!(statuses, [502, 502, 502, 502, 502, 500, 500]);
 }
 
 #[test]
@@ -185,12 +195,14 @@ fn the_header_that_leaves_a_proxy_names_the_proxys_span() {
         ("frontend", "next", "client"),
         ("checkout", "app", "server"),
         ("checkout", "next", "client"),
+        ("delivery", "app", "server"),
+        ("delivery", "next", "client"),
         ("stock", "app", "server"),
     ] {
         let header = traceparent(&logged(mesh, service, cluster, &id).unwrap()).unwrap();
         let span = trace.spans.iter().find(|span| span.id == header.span_id);
         let span = span.unwrap_or_else(|| panic!("{service}: no span {}", header.span_id));
-        assert!(span.is_from_filter());
+        assert_eq!(span.maker(), Maker::Filter);
         assert_eq!((&*span.service, span.kind()), (service, kind));
     }
 }

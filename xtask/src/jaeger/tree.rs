@@ -32,11 +32,7 @@ impl Trace {
     fn add_below(&self, span: &Span, depth: usize, lines: &mut Vec<(String, String)>) {
         let indent = 2 * depth;
         let name = format!("{:indent$}{} {}", "", span.service, span.operation);
-        let by = if span.is_from_filter() {
-            "filter"
-        } else {
-            "sdk"
-        };
+        let by = span.maker();
         let status = if span.is_error() { "error" } else { "ok" };
         let kind = span.kind();
         let milliseconds = span.duration_us as f64 / 1000.0;
@@ -73,6 +69,7 @@ mod tests {
             start_us: 0,
             duration_us: 1500,
             tags: BTreeMap::from(tags.map(|(name, value)| (name.to_owned(), value))),
+            process: BTreeMap::new(),
         }
     }
 

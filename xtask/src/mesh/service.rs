@@ -22,19 +22,19 @@ impl Service {
     /// Starts it; it sends its own requests, if it makes any, to `outbound`.
     pub(super) fn spawn(
         leash: &Arc<Leash>,
-        programs: &Path,
+        program: &Path,
         name: &str,
         outbound: Option<SocketAddr>,
         collector: &Collector,
     ) -> Result<Self> {
         let address_file = leash.folder().join(format!("{name}.address"));
-        let mut command = Command::new(programs.join(name));
+        let mut command = Command::new(program);
         command.args(["--listen", "127.0.0.1:0"]);
         command.arg("--address-file").arg(&address_file);
         if let Some(outbound) = outbound {
             command.args(["--upstream", &format!("http://{outbound}")]);
         }
-        // Only the service with the SDK looks at these.
+        // Only the service with the SDK and the one that nobody edited look at these.
         let endpoint = format!("http://{}", collector.otlp_http());
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint);
         command.env("OTEL_BSP_SCHEDULE_DELAY", "200");

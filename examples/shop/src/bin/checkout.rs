@@ -35,7 +35,7 @@ async fn main() -> Result<()> {
     serve(app, &arguments.listen).await
 }
 
-/// An order is what is in stock.
+/// An order is what will be delivered.
 async fn order(
     State(checkout): State<Checkout>,
     Path(item): Path<String>,
@@ -47,10 +47,10 @@ async fn order(
             outgoing.append(name, value.clone());
         }
     }
-    let url = format!("{}/stock/{item}", checkout.upstream);
+    let url = format!("{}/deliveries/{item}", checkout.upstream);
     let answer = checkout.client.get(url).headers(outgoing).send().await;
     let answer = answer.and_then(reqwest::Response::error_for_status);
     let answer = answer.map_err(|_| StatusCode::BAD_GATEWAY)?;
-    let stock: Value = answer.json().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
-    Ok(Json(json!({ "item": item, "stock": stock })))
+    let delivery: Value = answer.json().await.map_err(|_| StatusCode::BAD_GATEWAY)?;
+    Ok(Json(json!({ "item": item, "delivery": delivery })))
 }

@@ -1,7 +1,6 @@
 //! From settings to running tracing.
 
 use std::future::ready;
-use std::io::{IsTerminal, stdout};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -15,22 +14,31 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::bridge;
 use crate::error::Error;
-use crate::export::{self, Beside, Console, ExportThread, Nowhere};
+use crate::export::{self, Beside, Console, Export, ExportThread, Nowhere};
 use crate::guard::Guard;
 use crate::log::{self, LogFormat};
+use crate::preset::Preset;
 use crate::propagator::Propagator;
 use crate::resource::resource;
 use crate::sampler::{Decider, RemoteSampler};
 use crate::settings::{BatchSettings, Destination, Settings, process_environment};
+#[cfg(feature = "testing")]
+use crate::testing::Sink;
 use crate::trace::{self, Core, TracerProvider};
 
-type StartExport = Box<dyn FnOnce(BatchSettings, Resource, Beside) -> Result<ExportThread, Error>>;
+type StartExport = Box<dyn FnOnce(BatchSettings, Resource, Beside) -> Result<Export, Error>>;
 
 type Lookup = Box<dyn Fn(&str) -> Option<String>>;
 
-/// Says what the environment cannot, then starts tracing. [`builder`](crate::builder) makes one.
+/// Says what the environment cannot, then starts tracing. [`builder`](crate::builder) makes one,
+/// and so do the presets [`development`](crate::development), [`production`](crate::production)
+/// and, for tests, `testing::builder`.
 ///
-/// Where both speak, the environment wins: whoever deploys a program has the last word.
+/// Where several speak, the environment wins: whoever deploys a program has the last word. Then
+/// comes what the methods here say, then the preset, then the defaults of the
+/// specification.
+///
+#[doc = include_str!("../PRESETS.md")]
 #[must_use = "nothing is traced until init is called"]
 pub struct Builder {
     service_name: Option<String>,
@@ -38,6 +46,7 @@ pub struct Builder {
     lookup: Lookup,
     start_export: Option<StartExport>,
     sampler: Option<Box<dyn ShouldSample>>,
+    preset: Preset,
     log_format: LogFormat,
     flush_timeout: Duration,
     has_subscriber: bool,
@@ -45,25 +54,25 @@ pub struct Builder {
 
 impl Default for Builder {
     fn default() -> Self {
+        Self::with_preset(Preset::BARE)
+    }
+}
+
+impl Builder {
+    pub(crate) fn with_preset(preset: Preset) -> Self {
         Self {
             service_name: None,
             resource_attributes: Vec::new(),
             lookup: Box::new(process_environment),
             start_export: None,
             sampler: None,
-            // People read terminals, machines read the rest.
-            log_format: if stdout().is_terminal() {
-                LogFormat::Text
-            } else {
-                LogFormat::Json
-            },
-            flush_timeout: Duration::from_secs(5),
+            preset,
+            log_format: preset.log_format(),
+            flush_timeout: preset.flush_timeout,
             has_subscriber: true,
         }
     }
-}
 
-impl Builder {
     /// The service's name, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` name it.
     pub fn service_name(mut self, name: impl Into<String>) -> Self {
         self.service_name = Some(name.into());
@@ -102,6 +111,14 @@ impl Builder {
         self
     }
 
+    /// Keeps spans here before their `end` returns.
+    #[cfg(feature = "testing")]
+    pub(crate) fn sink(mut self, sink: &Sink) -> Self {
+        let sink = sink.clone();
+        self.start_export = Some(Box::new(|settings, _, _| Ok(Export::Here(sink, settings))));
+        self
+    }
+
     /// Decides about every span, unless `OTEL_TRACES_SAMPLER` names a sampler.
     pub fn sampler(mut self, sampler: impl ShouldSample + 'static) -> Self {
         self.sampler = Some(Box::new(sampler));
@@ -123,7 +140,7 @@ impl Builder {
     /// When the export thread cannot start, the endpoint is not a URL that can be used, or
     /// another subscriber is installed. Nothing has been installed then.
     pub fn init(mut self) -> Result<Guard, Error> {
-        let settings = Settings::read(&self.lookup);
+        let settings = Settings::read(&self.lookup, self.preset);
         let provider = self.provider(&settings)?;
         if self.has_subscriber {
             install_subscriber(self.log_format, &provider, &settings)?;
@@ -140,7 +157,7 @@ impl Builder {
     ///
     /// When the export thread cannot start or the endpoint is not a URL that can be used.
     pub fn start(mut self) -> Result<Guard, Error> {
-        let settings = Settings::read(&self.lookup);
+        let settings = Settings::read(&self.lookup, self.preset);
         let provider = self.provider(&settings)?;
         Ok(self.guard(provider, &settings))
     }
@@ -165,7 +182,7 @@ impl Builder {
         &mut self,
         settings: &Settings,
         remote: Option<RemoteSampler>,
-    ) -> Result<Option<ExportThread>, Error> {
+    ) -> Result<Option<Export>, Error> {
         let start = match (settings.destination, self.start_export.take()) {
             _ if settings.disabled => return Ok(None),
             // Even then a sampler decides what others export.
@@ -200,7 +217,8 @@ fn export_by<E: SpanExporter + 'static>(
     make_exporter: impl FnOnce() -> Result<E, Error> + Send + 'static,
 ) -> StartExport {
     Box::new(|settings, resource, beside| {
-        ExportThread::start(make_exporter, settings, resource, beside)
+        let thread = ExportThread::start(make_exporter, settings, resource, beside)?;
+        Ok(Export::Thread(thread))
     })
 }
 

@@ -13,6 +13,8 @@ use std::time::Duration;
 use opentelemetry_sdk::trace::SpanLimits;
 use spanloom_wire::context::Format;
 
+use crate::preset::Preset;
+
 mod endpoint;
 mod keyvalue;
 mod sampler;
@@ -66,9 +68,10 @@ pub(crate) struct BatchSettings {
 
 impl Settings {
     /// Reads every variable once; `lookup` is the process's environment or a test's.
-    pub(crate) fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn read(lookup: &dyn Fn(&str) -> Option<String>, preset: Preset) -> Self {
         let mut reader = Reader {
             lookup,
+            preset,
             warnings: Vec::new(),
         };
         let (service_name, resource_attributes) = reader.resource();
@@ -86,7 +89,7 @@ impl Settings {
             resource_attributes,
             formats,
             has_baggage,
-            is_sampler_given: reader.given("OTEL_TRACES_SAMPLER").is_some(),
+            is_sampler_given: reader.by_environment("OTEL_TRACES_SAMPLER").is_some(),
             sampler,
             remote: is_remote.then(|| reader.remote()),
             destination: reader.destination(),
@@ -110,6 +113,7 @@ pub(crate) fn process_environment(name: &str) -> Option<String> {
 /// Reads typed values and collects complaints.
 struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
+    preset: Preset,
     warnings: Vec<String>,
 }
 
@@ -120,9 +124,18 @@ struct Given {
 }
 
 impl Reader<'_> {
+    /// What the environment says, else what the preset says.
+    fn given(&self, name: &str) -> Option<Given> {
+        self.by_environment(name).or_else(|| {
+            let value = self.preset.default_of(name)?.to_owned();
+            let name = name.to_owned();
+            Some(Given { name, value })
+        })
+    }
+
     /// The trimmed value, or nothing when the variable is unset or empty. The form for traces goes
     /// before the general one.
-    fn given(&self, name: &str) -> Option<Given> {
+    fn by_environment(&self, name: &str) -> Option<Given> {
         let text = |name: String| {
             let value = (self.lookup)(&name)?.trim().to_owned();
             (!value.is_empty()).then_some(Given { name, value })
@@ -274,6 +287,11 @@ impl Reader<'_> {
             ("console", Destination::Console),
             ("none", Destination::Nowhere),
         ];
+        let has_endpoint = self.by_environment("OTEL_EXPORTER_OTLP_ENDPOINT").is_some();
+        let is_given = self.given("OTEL_TRACES_EXPORTER").is_some();
+        if self.preset.is_console_without_endpoint && !has_endpoint && !is_given {
+            return Destination::Console;
+        }
         self.choice("OTEL_TRACES_EXPORTER", &choices)
             .unwrap_or(Destination::Otlp)
     }

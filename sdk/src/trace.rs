@@ -22,7 +22,7 @@ use opentelemetry::{Context, InstrumentationScope, global};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SamplingDecision, SpanLimits};
 
-use crate::export::ExportThread;
+use crate::export::Export;
 use crate::propagator::{Hint, Propagator};
 use crate::sampler::Decider;
 
@@ -43,7 +43,7 @@ pub(crate) struct Core {
     pub(crate) decider: Option<Decider>,
     pub(crate) limits: SpanLimits,
     /// Nothing when spans go nowhere.
-    pub(crate) export: Option<ExportThread>,
+    pub(crate) export: Option<Export>,
     pub(crate) propagator: Propagator,
     pub(crate) is_shut_down: AtomicBool,
 }
@@ -56,10 +56,7 @@ impl TracerProvider {
     }
 
     pub(crate) fn flush(&self) -> OTelSdkResult {
-        self.core
-            .export
-            .as_ref()
-            .map_or(Ok(()), ExportThread::flush)
+        self.core.export.as_ref().map_or(Ok(()), Export::flush)
     }
 
     /// Sends what waits. From now on a span is its parent's context, so that requests which are

@@ -6,10 +6,15 @@ use std::collections::BTreeSet;
 use super::*;
 
 fn read(variables: &[(&str, &str)]) -> Settings {
-    Settings::read(&|name| {
+    read_with(Preset::BARE, variables)
+}
+
+fn read_with(preset: Preset, variables: &[(&str, &str)]) -> Settings {
+    let lookup = |name: &str| {
         let found = variables.iter().find(|(variable, _)| *variable == name);
         found.map(|(_, value)| (*value).to_owned())
-    })
+    };
+    Settings::read(&lookup, preset)
 }
 
 #[test]
@@ -55,11 +60,12 @@ fn an_empty_environment_has_the_defaults_of_the_table() {
 #[test]
 fn every_row_of_the_table_is_read_and_nothing_else() {
     let asked = RefCell::new(BTreeSet::new());
-    Settings::read(&|name| {
+    let lookup = |name: &str| {
         asked.borrow_mut().insert(name.to_owned());
         // A sampler with an argument, so that the argument is asked for.
         (name == "OTEL_TRACES_SAMPLER").then(|| "traceidratio".to_owned())
-    });
+    };
+    Settings::read(&lookup, Preset::BARE);
     let mut rows = BTreeSet::new();
     for variable in table::GROUPS.iter().flat_map(|group| group.variables) {
         rows.insert(variable.name.to_owned());
@@ -286,4 +292,26 @@ fn every_propagator_of_the_operator_is_known_or_reported() {
     );
     assert_eq!(read("ottrace,jaeger"), ("jaeger".into(), false, 1));
     assert_eq!(read("b3,none"), (String::new(), false, 0));
+}
+
+#[test]
+fn the_environment_is_stronger_than_a_preset() {
+    let read = |variables| read_with(Preset::DEVELOPMENT, variables);
+    let preset = read(&[("OTEL_BSP_SCHEDULE_DELAY", " ")]);
+    assert_eq!(preset.batch.schedule_delay, Duration::from_millis(200));
+    assert_eq!(preset.destination, Destination::Console);
+    // A preset is not the word of whoever deploys: the program's own sampler goes before it.
+    assert!(!preset.is_sampler_given && preset.warnings.is_empty());
+    let given = read(&[
+        ("OTEL_BSP_SCHEDULE_DELAY", "7"),
+        ("OTEL_TRACES_SAMPLER", "always_off"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:4317"),
+    ]);
+    assert_eq!(given.batch.schedule_delay, Duration::from_millis(7));
+    assert_eq!(given.sampler.root, RootSampler::Off);
+    assert_eq!(given.destination, Destination::Otlp);
+    let asked = read(&[("OTEL_TRACES_EXPORTER", "none")]);
+    assert_eq!(asked.destination, Destination::Nowhere);
+    let empty = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]);
+    assert_eq!(empty.destination, Destination::Console);
 }

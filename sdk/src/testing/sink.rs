@@ -25,6 +25,14 @@ impl Sink {
             .clone()
     }
 
+    /// Keeps one more.
+    pub(crate) fn keep(&self, span: SpanData) {
+        self.spans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(span);
+    }
+
     /// All spans as an indented tree, without ids and times.
     ///
     /// A line has the span's kind, its name, the attributes named in `attributes` as far as the

@@ -7,6 +7,7 @@ mod export;
 mod grpc;
 mod http;
 mod logs;
+mod presets;
 mod spans;
 mod task;
 mod tls;

@@ -20,7 +20,7 @@ use crate::log::{self, LogFormat};
 use crate::preset::Preset;
 use crate::propagator::Propagator;
 use crate::resource::resource;
-use crate::sampler::{Decider, RemoteSampler};
+use crate::sampler::{Decider, Remote};
 use crate::settings::{BatchSettings, Destination, Settings, process_environment};
 #[cfg(feature = "testing")]
 use crate::testing::Sink;
@@ -181,7 +181,7 @@ impl Builder {
     fn export(
         &mut self,
         settings: &Settings,
-        remote: Option<RemoteSampler>,
+        remote: Option<Remote>,
     ) -> Result<Option<Export>, Error> {
         let start = match (settings.destination, self.start_export.take()) {
             _ if settings.disabled => return Ok(None),

@@ -77,7 +77,11 @@ impl Settings {
         let (service_name, resource_attributes) = reader.resource();
         let (formats, has_baggage) = reader.propagators();
         let sampler = SamplerSetting::read(&mut reader);
-        let is_remote = matches!(sampler.root, RootSampler::Remote(_));
+        let remote = match sampler.root {
+            RootSampler::Remote(_) => Some(reader.jaeger_remote()),
+            RootSampler::Xray => Some(reader.xray()),
+            _ => None,
+        };
         if reader.given("OTEL_CONFIG_FILE").is_some() {
             reader
                 .warn("OTEL_CONFIG_FILE is set, but declarative configuration is not read".into());
@@ -91,7 +95,7 @@ impl Settings {
             has_baggage,
             is_sampler_given: reader.by_environment("OTEL_TRACES_SAMPLER").is_some(),
             sampler,
-            remote: is_remote.then(|| reader.remote()),
+            remote,
             destination: reader.destination(),
             endpoint: Endpoint::read(&mut reader),
             batch: reader.batch(),

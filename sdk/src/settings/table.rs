@@ -113,17 +113,18 @@ pub(super) const GROUPS: &[Group] = &[
                 "OTEL_TRACES_SAMPLER",
                 "parentbased_always_on",
                 "`always_on`, `always_off`, `traceidratio`, `consistent_probability` (W3C \
-                 tracestate `ot=th:..;rv:..`), `jaeger_remote` (asks a server over gRPC), each also with \
-                 `parentbased_` in front; \
-                 `xray` samples everything, with a warning",
+                 tracestate `ot=th:..;rv:..`), `jaeger_remote` (asks a server over gRPC), `xray` (asks \
+                 a daemon for the rules of AWS X-Ray; without one the first request of a second and \
+                 5 % of the others), each also with `parentbased_` in front",
                 "`jaeger_remote` and `xray` sample everything; no `consistent_probability`",
             ),
             variable(
                 "OTEL_TRACES_SAMPLER_ARG",
                 "1.0",
                 "the share of traces to keep, for the samplers with a ratio; for `jaeger_remote` \
-                 `endpoint=..,pollingIntervalMs=..,initialSamplingRate=..`",
-                "",
+                 `endpoint=..,pollingIntervalMs=..,initialSamplingRate=..`; for `xray` \
+                 `endpoint=localhost:2000,polling_interval=300` (plain HTTP, seconds)",
+                "only a share",
             ),
         ],
     },

@@ -244,10 +244,24 @@ fn a_sampler_that_asks_a_server_knows_whom_and_how_often() {
         }
     );
     assert_eq!(default.remote.unwrap().endpoint, "http://localhost:14250");
-    let xray = settings("xray", "");
+    let xray = settings(
+        "parentbased_xray",
+        "endpoint=10.0.0.1:2000,polling_interval=60",
+    );
+    let expected = SamplerSetting {
+        root: RootSampler::Xray,
+        parent_based: true,
+    };
+    assert_eq!((xray.sampler, xray.warnings.len()), (expected, 0));
+    let remote = xray.remote.unwrap();
     assert_eq!(
-        (xray.sampler.root, xray.warnings.len()),
-        (RootSampler::On, 1)
+        (remote.endpoint.as_str(), remote.interval.as_secs()),
+        ("http://10.0.0.1:2000", 60)
+    );
+    let default = settings("xray", "").remote.unwrap();
+    assert_eq!(
+        (default.endpoint.as_str(), default.interval.as_secs()),
+        ("http://localhost:2000", 300)
     );
 }
 

@@ -76,7 +76,6 @@ mod tests {
     use tokio::sync::oneshot;
 
     #[tokio::test]
-    #[expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
     async fn calls_are_one_trace_through_both_programs_with_the_status_of_each() {
         let sink = Sink::default();
         let builder = testing::builder(&sink).without_subscriber();
@@ -84,7 +83,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(serve(listener, async { Ok(stopped.await.unwrap()) }));
+        let end = async { stopped.await.map_err(io::Error::other) };
+        let serving = tokio::spawn(serve(listener, end));
 
         let counts = ask(server, &["tea", "gold"]).await.unwrap();
 

@@ -1,6 +1,7 @@
 //! From settings to running tracing.
 
 use std::future::ready;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::error::Error;
 use crate::export::{self, Beside, Console, Export, ExportThread, Nowhere};
 use crate::guard::Guard;
 use crate::log::{self, LogFormat};
+use crate::metrics::{Metering, Metrics, MetricsThread};
 use crate::preset::Preset;
 use crate::propagator::Propagator;
 use crate::resource::resource;
@@ -47,6 +49,9 @@ pub struct Builder {
     start_export: Option<StartExport>,
     sampler: Option<Box<dyn ShouldSample>>,
     preset: Preset,
+    has_metrics: bool,
+    #[cfg(feature = "testing")]
+    sink: Option<Sink>,
     log_format: LogFormat,
     flush_timeout: Duration,
     has_subscriber: bool,
@@ -67,6 +72,9 @@ impl Builder {
             start_export: None,
             sampler: None,
             preset,
+            has_metrics: false,
+            #[cfg(feature = "testing")]
+            sink: None,
             log_format: preset.log_format(),
             flush_timeout: preset.flush_timeout,
             has_subscriber: true,
@@ -111,9 +119,19 @@ impl Builder {
         self
     }
 
+    /// Measures how long requests take, in the layers and in `send_traced`, sampled or not, and
+    /// exports histograms with exemplars over OTLP, unless `OTEL_METRICS_EXPORTER` says where to.
+    ///
+    /// Off by default: a collector that takes traces only, as Spanloom's own, refuses metrics.
+    pub fn metrics(mut self, is_wanted: bool) -> Self {
+        self.has_metrics = is_wanted;
+        self
+    }
+
     /// Keeps spans here before their `end` returns.
     #[cfg(feature = "testing")]
     pub(crate) fn sink(mut self, sink: &Sink) -> Self {
+        self.sink = Some(sink.clone());
         let sink = sink.clone();
         self.start_export = Some(Box::new(|settings, _, _| Ok(Export::Here(sink, settings))));
         self
@@ -169,19 +187,46 @@ impl Builder {
             _ => Some(Decider::new(settings.sampler)),
         };
         let remote = decider.as_ref().and_then(Decider::remote);
+        let name = self.service_name.as_deref();
+        let process = resource(settings, &self.resource_attributes, name);
         Ok(TracerProvider::new(Core {
             decider,
             limits: settings.limits,
-            export: self.export(settings, remote)?,
+            metering: self.metering(settings, &process.0)?,
+            export: self.export(settings, remote, process)?,
             propagator: Propagator::new(settings.formats.clone(), settings.has_baggage),
             is_shut_down: AtomicBool::new(false),
         }))
+    }
+
+    fn metering(
+        &self,
+        settings: &Settings,
+        resource: &Resource,
+    ) -> Result<Option<Metering>, Error> {
+        let wanted = &settings.metrics;
+        let is_wanted = wanted.is_given || self.has_metrics;
+        let metrics = Arc::new(Metrics::new(wanted.filter));
+        #[cfg(feature = "testing")]
+        if let Some(sink) = self.sink.as_ref().filter(|_| !settings.disabled) {
+            sink.measure(&metrics);
+            let thread = None;
+            return Ok(Some(Metering { metrics, thread }));
+        }
+        if settings.disabled || !is_wanted || wanted.destination == Destination::Nowhere {
+            return Ok(None);
+        }
+        let counting = Arc::clone(&metrics);
+        let thread = MetricsThread::start(counting, wanted.clone(), resource.clone())?;
+        let thread = Some(thread);
+        Ok(Some(Metering { metrics, thread }))
     }
 
     fn export(
         &mut self,
         settings: &Settings,
         remote: Option<Remote>,
+        (resource, service): (Resource, String),
     ) -> Result<Option<Export>, Error> {
         let start = match (settings.destination, self.start_export.take()) {
             _ if settings.disabled => return Ok(None),
@@ -195,8 +240,6 @@ impl Builder {
                 export_by(move || export::exporter(&endpoint))
             }
         };
-        let name = self.service_name.as_deref();
-        let (resource, service) = resource(settings, &self.resource_attributes, name);
         let beside: Beside = match (remote, settings.remote.clone()) {
             (Some(sampler), Some(setting)) => Box::pin(sampler.poll(setting, service)),
             _ => Box::pin(ready(())),

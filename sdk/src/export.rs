@@ -9,7 +9,7 @@ mod limit;
 mod otlp;
 mod queue;
 mod thread;
-mod tls;
+pub(crate) mod tls;
 
 pub(crate) use console::{Console, Nowhere};
 pub(crate) use otlp::exporter;

@@ -48,6 +48,7 @@ mod export;
 mod guard;
 mod http;
 mod log;
+mod metrics;
 mod percent;
 mod preset;
 mod propagator;

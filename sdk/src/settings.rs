@@ -17,10 +17,12 @@ use crate::preset::Preset;
 
 mod endpoint;
 mod keyvalue;
+mod metrics;
 mod sampler;
 mod table;
 
 pub(crate) use endpoint::{Endpoint, Protocol, TlsFiles};
+pub(crate) use metrics::{ExemplarFilter, MetricsSettings};
 pub(crate) use sampler::{RemoteSetting, RootSampler, SamplerSetting};
 
 /// Everything that the environment says.
@@ -41,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) is_sampler_given: bool,
     pub(crate) destination: Destination,
     pub(crate) endpoint: Endpoint,
+    pub(crate) metrics: MetricsSettings,
     pub(crate) batch: BatchSettings,
     pub(crate) limits: SpanLimits,
     /// What was wrong, in words, to be logged once a subscriber exists.
@@ -72,6 +75,7 @@ impl Settings {
         let mut reader = Reader {
             lookup,
             preset,
+            signal: Signal::Traces,
             warnings: Vec::new(),
         };
         let (service_name, resource_attributes) = reader.resource();
@@ -97,7 +101,8 @@ impl Settings {
             sampler,
             remote,
             destination: reader.destination(),
-            endpoint: Endpoint::read(&mut reader),
+            endpoint: Endpoint::read(&mut reader, Signal::Traces),
+            metrics: MetricsSettings::read(&mut reader),
             batch: reader.batch(),
             limits: reader.limits(),
             warnings: reader.warnings,
@@ -118,7 +123,16 @@ pub(crate) fn process_environment(name: &str) -> Option<String> {
 struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     preset: Preset,
+    /// Whose own form of `OTEL_EXPORTER_OTLP_...` goes before the general one.
+    signal: Signal,
     warnings: Vec<String>,
+}
+
+/// What is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    Traces,
+    Metrics,
 }
 
 /// A value and the name of the variable that had it, for complaints.
@@ -137,21 +151,24 @@ impl Reader<'_> {
         })
     }
 
-    /// The trimmed value, or nothing when the variable is unset or empty. The form for traces goes
-    /// before the general one.
+    /// The trimmed value, or nothing when the variable is unset or empty. The form for the signal
+    /// goes before the general one.
     fn by_environment(&self, name: &str) -> Option<Given> {
         let text = |name: String| {
             let value = (self.lookup)(&name)?.trim().to_owned();
             (!value.is_empty()).then_some(Given { name, value })
         };
         let specific = table::find(name)
-            .has_form_for_traces
-            .then(|| table::for_traces(name));
+            .has_forms
+            .then(|| table::for_signal(name, self.signal));
         specific.and_then(text).or_else(|| text(name.to_owned()))
     }
 
     fn warn(&mut self, message: String) {
-        self.warnings.push(message);
+        // Two signals may come across the same slip.
+        if !self.warnings.contains(&message) {
+            self.warnings.push(message);
+        }
     }
 
     /// One of the choices, by its name. What is none of them is reported, and the default counts.
@@ -285,16 +302,23 @@ impl Reader<'_> {
         (formats, has_baggage)
     }
 
+    /// Where a signal goes when no variable says it.
+    fn unasked(&self) -> Destination {
+        let has_endpoint = self.by_environment("OTEL_EXPORTER_OTLP_ENDPOINT").is_some();
+        match self.preset.is_console_without_endpoint && !has_endpoint {
+            true => Destination::Console,
+            false => Destination::Otlp,
+        }
+    }
+
     fn destination(&mut self) -> Destination {
         let choices = [
             ("otlp", Destination::Otlp),
             ("console", Destination::Console),
             ("none", Destination::Nowhere),
         ];
-        let has_endpoint = self.by_environment("OTEL_EXPORTER_OTLP_ENDPOINT").is_some();
-        let is_given = self.given("OTEL_TRACES_EXPORTER").is_some();
-        if self.preset.is_console_without_endpoint && !has_endpoint && !is_given {
-            return Destination::Console;
+        if self.given("OTEL_TRACES_EXPORTER").is_none() {
+            return self.unasked();
         }
         self.choice("OTEL_TRACES_EXPORTER", &choices)
             .unwrap_or(Destination::Otlp)

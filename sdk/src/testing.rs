@@ -19,6 +19,7 @@
 //! global provider needs `testing::builder(&sink).init()`, once a process.
 
 mod collector;
+mod figures;
 mod sink;
 mod tree;
 

@@ -51,6 +51,11 @@ fn column(preset: Preset) -> Vec<(&'static str, String)> {
         (RootSampler::On, false) => "all",
         _ => "another",
     };
+    let measured = match nothing.metrics.is_given {
+        _ if is_test => "yes, in the `Sink`",
+        true => "yes",
+        false => "when asked: `metrics(true)`",
+    };
     let lines = match preset.log_format {
         None => "text on a terminal, else JSON",
         Some(LogFormat::Text) => "text with ids",
@@ -76,6 +81,10 @@ fn column(preset: Preset) -> Vec<(&'static str, String)> {
         (
             "and when an endpoint is set",
             destination(&with_endpoint).to_owned(),
+        ),
+        (
+            "requests are measured (`OTEL_METRICS_EXPORTER`)",
+            measured.to_owned(),
         ),
         ("traces kept (`OTEL_TRACES_SAMPLER`)", sampler.to_owned()),
         (

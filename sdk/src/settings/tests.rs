@@ -69,8 +69,11 @@ fn every_row_of_the_table_is_read_and_nothing_else() {
     let mut rows = BTreeSet::new();
     for variable in table::GROUPS.iter().flat_map(|group| group.variables) {
         rows.insert(variable.name.to_owned());
-        if variable.has_form_for_traces {
-            rows.insert(table::for_traces(variable.name));
+        if variable.has_forms {
+            rows.extend(
+                [Signal::Traces, Signal::Metrics]
+                    .map(|signal| table::for_signal(variable.name, signal)),
+            );
         }
     }
     assert_eq!(asked.into_inner(), rows);
@@ -328,4 +331,55 @@ fn the_environment_is_stronger_than_a_preset() {
     assert_eq!(asked.destination, Destination::Nowhere);
     let empty = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]);
     assert_eq!(empty.destination, Destination::Console);
+}
+
+#[test]
+fn metrics_go_where_traces_go_until_their_own_variables_speak() {
+    let general = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318");
+    let metrics = read(&[general]).metrics;
+    assert_eq!(metrics.endpoint.url, "http://c:4318/v1/metrics");
+    // Unasked they go nowhere; that is not the environment's word, so the program may ask.
+    assert!(!metrics.is_given);
+    assert_eq!(metrics.interval, Duration::from_secs(60));
+    assert_eq!(
+        (metrics.filter, metrics.is_delta),
+        (ExemplarFilter::TraceBased, false)
+    );
+    let settings = read(&[
+        general,
+        ("OTEL_METRICS_EXPORTER", "otlp"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:4317"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=b"),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+            "LowMemory",
+        ),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "always_off"),
+    ]);
+    let metrics = settings.metrics;
+    assert_eq!(
+        (metrics.destination, metrics.is_given),
+        (Destination::Otlp, true)
+    );
+    assert_eq!(metrics.endpoint.url, "http://m:4317");
+    assert_eq!(metrics.endpoint.protocol, Protocol::Grpc);
+    assert_eq!(metrics.endpoint.headers, [("a".to_owned(), "b".to_owned())]);
+    assert_eq!(settings.endpoint.url, "http://c:4318/v1/traces");
+    assert_eq!(settings.endpoint.headers, []);
+    assert_eq!(metrics.interval, Duration::from_millis(1));
+    assert_eq!(
+        (metrics.filter, metrics.is_delta),
+        (ExemplarFilter::AlwaysOff, true)
+    );
+}
+
+#[test]
+fn a_slip_that_both_signals_meet_is_reported_once() {
+    let settings = read(&[
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_METRICS_EXPORTER", "prometheus"),
+    ]);
+    assert_eq!(settings.warnings.len(), 2, "{:#?}", settings.warnings);
+    assert!(!settings.metrics.is_given);
 }

@@ -1,7 +1,7 @@
 //! From settings to running tracing.
 
 use std::future::ready;
-use std::io::{IsTerminal, stdout};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -15,22 +15,32 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::bridge;
 use crate::error::Error;
-use crate::export::{self, Beside, Console, ExportThread, Nowhere};
+use crate::export::{self, Beside, Console, Export, ExportThread, Nowhere};
 use crate::guard::Guard;
 use crate::log::{self, LogFormat};
+use crate::metrics::{Metering, Metrics, MetricsThread};
+use crate::preset::Preset;
 use crate::propagator::Propagator;
 use crate::resource::resource;
-use crate::sampler::{Decider, RemoteSampler};
+use crate::sampler::{Decider, Remote};
 use crate::settings::{BatchSettings, Destination, Settings, process_environment};
+#[cfg(feature = "testing")]
+use crate::testing::Sink;
 use crate::trace::{self, Core, TracerProvider};
 
-type StartExport = Box<dyn FnOnce(BatchSettings, Resource, Beside) -> Result<ExportThread, Error>>;
+type StartExport = Box<dyn FnOnce(BatchSettings, Resource, Beside) -> Result<Export, Error>>;
 
 type Lookup = Box<dyn Fn(&str) -> Option<String>>;
 
-/// Says what the environment cannot, then starts tracing. [`builder`](crate::builder) makes one.
+/// Says what the environment cannot, then starts tracing. [`builder`](crate::builder) makes one,
+/// and so do the presets [`development`](crate::development), [`production`](crate::production)
+/// and, for tests, `testing::builder`.
 ///
-/// Where both speak, the environment wins: whoever deploys a program has the last word.
+/// Where several speak, the environment wins: whoever deploys a program has the last word. Then
+/// comes what the methods here say, then the preset, then the defaults of the
+/// specification.
+///
+#[doc = include_str!("../PRESETS.md")]
 #[must_use = "nothing is traced until init is called"]
 pub struct Builder {
     service_name: Option<String>,
@@ -38,6 +48,10 @@ pub struct Builder {
     lookup: Lookup,
     start_export: Option<StartExport>,
     sampler: Option<Box<dyn ShouldSample>>,
+    preset: Preset,
+    has_metrics: bool,
+    #[cfg(feature = "testing")]
+    sink: Option<Sink>,
     log_format: LogFormat,
     flush_timeout: Duration,
     has_subscriber: bool,
@@ -45,25 +59,28 @@ pub struct Builder {
 
 impl Default for Builder {
     fn default() -> Self {
+        Self::with_preset(Preset::BARE)
+    }
+}
+
+impl Builder {
+    pub(crate) fn with_preset(preset: Preset) -> Self {
         Self {
             service_name: None,
             resource_attributes: Vec::new(),
             lookup: Box::new(process_environment),
             start_export: None,
             sampler: None,
-            // People read terminals, machines read the rest.
-            log_format: if stdout().is_terminal() {
-                LogFormat::Text
-            } else {
-                LogFormat::Json
-            },
-            flush_timeout: Duration::from_secs(5),
+            preset,
+            has_metrics: false,
+            #[cfg(feature = "testing")]
+            sink: None,
+            log_format: preset.log_format(),
+            flush_timeout: preset.flush_timeout,
             has_subscriber: true,
         }
     }
-}
 
-impl Builder {
     /// The service's name, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` name it.
     pub fn service_name(mut self, name: impl Into<String>) -> Self {
         self.service_name = Some(name.into());
@@ -102,6 +119,24 @@ impl Builder {
         self
     }
 
+    /// Measures how long requests take, in the layers and in `send_traced`, sampled or not, and
+    /// exports histograms with exemplars over OTLP, unless `OTEL_METRICS_EXPORTER` says where to.
+    ///
+    /// Off by default: a collector that takes traces only, as Spanloom's own, refuses metrics.
+    pub fn metrics(mut self, is_wanted: bool) -> Self {
+        self.has_metrics = is_wanted;
+        self
+    }
+
+    /// Keeps spans here before their `end` returns.
+    #[cfg(feature = "testing")]
+    pub(crate) fn sink(mut self, sink: &Sink) -> Self {
+        self.sink = Some(sink.clone());
+        let sink = sink.clone();
+        self.start_export = Some(Box::new(|settings, _, _| Ok(Export::Here(sink, settings))));
+        self
+    }
+
     /// Decides about every span, unless `OTEL_TRACES_SAMPLER` names a sampler.
     pub fn sampler(mut self, sampler: impl ShouldSample + 'static) -> Self {
         self.sampler = Some(Box::new(sampler));
@@ -123,7 +158,7 @@ impl Builder {
     /// When the export thread cannot start, the endpoint is not a URL that can be used, or
     /// another subscriber is installed. Nothing has been installed then.
     pub fn init(mut self) -> Result<Guard, Error> {
-        let settings = Settings::read(&self.lookup);
+        let settings = Settings::read(&self.lookup, self.preset);
         let provider = self.provider(&settings)?;
         if self.has_subscriber {
             install_subscriber(self.log_format, &provider, &settings)?;
@@ -140,7 +175,7 @@ impl Builder {
     ///
     /// When the export thread cannot start or the endpoint is not a URL that can be used.
     pub fn start(mut self) -> Result<Guard, Error> {
-        let settings = Settings::read(&self.lookup);
+        let settings = Settings::read(&self.lookup, self.preset);
         let provider = self.provider(&settings)?;
         Ok(self.guard(provider, &settings))
     }
@@ -152,20 +187,47 @@ impl Builder {
             _ => Some(Decider::new(settings.sampler)),
         };
         let remote = decider.as_ref().and_then(Decider::remote);
+        let name = self.service_name.as_deref();
+        let process = resource(settings, &self.resource_attributes, name);
         Ok(TracerProvider::new(Core {
             decider,
             limits: settings.limits,
-            export: self.export(settings, remote)?,
+            metering: self.metering(settings, &process.0)?,
+            export: self.export(settings, remote, process)?,
             propagator: Propagator::new(settings.formats.clone(), settings.has_baggage),
             is_shut_down: AtomicBool::new(false),
         }))
     }
 
+    fn metering(
+        &self,
+        settings: &Settings,
+        resource: &Resource,
+    ) -> Result<Option<Metering>, Error> {
+        let wanted = &settings.metrics;
+        let is_wanted = wanted.is_given || self.has_metrics;
+        let metrics = Arc::new(Metrics::new(wanted.filter));
+        #[cfg(feature = "testing")]
+        if let Some(sink) = self.sink.as_ref().filter(|_| !settings.disabled) {
+            sink.measure(&metrics);
+            let thread = None;
+            return Ok(Some(Metering { metrics, thread }));
+        }
+        if settings.disabled || !is_wanted || wanted.destination == Destination::Nowhere {
+            return Ok(None);
+        }
+        let counting = Arc::clone(&metrics);
+        let thread = MetricsThread::start(counting, wanted.clone(), resource.clone())?;
+        let thread = Some(thread);
+        Ok(Some(Metering { metrics, thread }))
+    }
+
     fn export(
         &mut self,
         settings: &Settings,
-        remote: Option<RemoteSampler>,
-    ) -> Result<Option<ExportThread>, Error> {
+        remote: Option<Remote>,
+        (resource, service): (Resource, String),
+    ) -> Result<Option<Export>, Error> {
         let start = match (settings.destination, self.start_export.take()) {
             _ if settings.disabled => return Ok(None),
             // Even then a sampler decides what others export.
@@ -178,8 +240,6 @@ impl Builder {
                 export_by(move || export::exporter(&endpoint))
             }
         };
-        let name = self.service_name.as_deref();
-        let (resource, service) = resource(settings, &self.resource_attributes, name);
         let beside: Beside = match (remote, settings.remote.clone()) {
             (Some(sampler), Some(setting)) => Box::pin(sampler.poll(setting, service)),
             _ => Box::pin(ready(())),
@@ -200,7 +260,8 @@ fn export_by<E: SpanExporter + 'static>(
     make_exporter: impl FnOnce() -> Result<E, Error> + Send + 'static,
 ) -> StartExport {
     Box::new(|settings, resource, beside| {
-        ExportThread::start(make_exporter, settings, resource, beside)
+        let thread = ExportThread::start(make_exporter, settings, resource, beside)?;
+        Ok(Export::Thread(thread))
     })
 }
 

@@ -40,7 +40,7 @@ pub enum Error {
     /// add [`Guard::layer`](crate::Guard::layer) to that subscriber instead.
     #[error("a tracing subscriber is already installed; use Builder::without_subscriber")]
     Subscriber(#[source] TryInitError),
-    /// Not every span reached its destination in time.
-    #[error("spans were not delivered")]
+    /// Not every span, or not every figure, reached its destination in time.
+    #[error("spans or metrics were not delivered")]
     NotDelivered(#[source] OTelSdkError),
 }

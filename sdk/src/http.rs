@@ -4,6 +4,7 @@
 //! [HTTP semantic conventions]: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 
 mod body;
+mod call;
 mod role;
 
 use std::borrow::Cow;
@@ -12,7 +13,7 @@ use ::http::{Method, StatusCode, Version};
 use opentelemetry::KeyValue;
 
 pub use body::TracedBody;
-pub(crate) use body::fail;
+pub(crate) use call::Call;
 pub(crate) use role::Role;
 
 /// The method as it may be used in names and attributes: one of the known ones, or `_OTHER`, so

@@ -48,7 +48,9 @@ mod export;
 mod guard;
 mod http;
 mod log;
+mod metrics;
 mod percent;
+mod preset;
 mod propagator;
 mod resource;
 mod sampler;
@@ -75,4 +77,27 @@ pub fn init() -> Result<Guard, Error> {
 /// Starts with the defaults of [`init`], to be changed before [`Builder::init`].
 pub fn builder() -> Builder {
     Builder::default()
+}
+
+/// For a person in front of a terminal: readable log lines, every trace, and spans on standard
+/// output until `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector. What exactly is set stands in a
+/// table at [`Builder`].
+///
+/// ```no_run
+/// let _tracing = spanloom::development().service_name("shop").init()?;
+/// # Ok::<(), spanloom::Error>(())
+/// ```
+pub fn development() -> Builder {
+    Builder::with_preset(preset::Preset::DEVELOPMENT)
+}
+
+/// For a container below a sidecar: JSON log lines, the caller's sampling decision, short batches
+/// and bounded texts. What exactly is set stands in a table at [`Builder`].
+///
+/// ```no_run
+/// let _tracing = spanloom::production().service_name("shop").init()?;
+/// # Ok::<(), spanloom::Error>(())
+/// ```
+pub fn production() -> Builder {
+    Builder::with_preset(preset::Preset::PRODUCTION)
 }

@@ -9,7 +9,8 @@ use opentelemetry::trace::{FutureExt, SpanBuilder, SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::HeaderInjector;
 
-use crate::http::{self, Role, TracedBody, fail};
+use crate::http::{self, Call, Role, TracedBody};
+use crate::metrics::{Measure, Series, Text};
 use crate::trace::{SpanSource, TracerProvider};
 
 /// Sends a request with a span around it.
@@ -56,35 +57,49 @@ async fn execute(
     client: &Client,
     mut request: Request,
 ) -> Result<Response, Error> {
+    let metrics = spans.metrics();
+    let measure = metrics.map(|metrics| Measure::start(metrics, series(&request)));
     let context = spans.start(|| span(&request), &Context::current());
     spans.inject(&context, &mut HeaderInjector(request.headers_mut()));
-    // Ends the span if the caller loses interest while it waits.
-    let mut unanswered = Unanswered(Some(context.clone()));
-    let result = client.execute(request).with_context(context.clone()).await;
-    unanswered.0 = None;
+    // Ends the call if the caller loses interest while it waits.
+    let call = Call::new(context.clone(), Role::HttpClient, measure);
+    let mut unanswered = Unanswered(Some(call));
+    let result = client.execute(request).with_context(context).await;
+    let Some(mut call) = unanswered.0.take() else {
+        unreachable!("only the end of this function and its drop take the call");
+    };
     match result {
-        Ok(response) => Ok(on_response(response, context)),
+        Ok(response) => Ok(on_response(response, call)),
         Err(error) => {
-            fail(&context, error_type(&error), describe(&error));
-            context.span().end();
+            call.fail(error_type(&error), describe(&error));
+            call.end(None);
             Err(error)
         }
     }
 }
 
-struct Unanswered(Option<Context>);
+struct Unanswered(Option<Call>);
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
-        if let Some(context) = self.0.take() {
-            fail(
-                &context,
-                "cancelled",
-                "the request was dropped before its response",
-            );
-            context.span().end();
+        if let Some(mut call) = self.0.take() {
+            let description = "the request was dropped before its response";
+            call.fail("cancelled", description);
+            call.end(None);
         }
     }
+}
+
+/// What the request is counted under.
+fn series(request: &Request) -> Series {
+    let url = request.url();
+    let mut series = Series::new(Role::HttpClient);
+    series.method = http::known_method(request.method());
+    series.server = url
+        .host_str()
+        .map_or(Text::None, |host| Text::Owned(host.into()));
+    series.port = url.port_or_known_default().unwrap_or(0);
+    series
 }
 
 fn span(request: &Request) -> SpanBuilder {
@@ -119,10 +134,10 @@ fn redacted(url: &::reqwest::Url) -> String {
     url.into()
 }
 
-fn on_response(response: Response, context: Context) -> Response {
-    Role::HttpClient.record_head(&context, response.status(), response.headers());
+fn on_response(response: Response, mut call: Call) -> Response {
+    call.on_head(response.status(), response.version(), response.headers());
     if let Some(version) = http::protocol_version(response.version()) {
-        context
+        call.context()
             .span()
             .set_attribute(KeyValue::new("network.protocol.version", version));
     }
@@ -131,8 +146,7 @@ fn on_response(response: Response, context: Context) -> Response {
         .url(response.url().clone())
         .body(());
     let response = ::http::Response::<::reqwest::Body>::from(response);
-    let mut response = response
-        .map(|body| ::reqwest::Body::wrap(TracedBody::new(body, context, Role::HttpClient)));
+    let mut response = response.map(|body| ::reqwest::Body::wrap(TracedBody::new(body, call)));
     if let Ok(url) = &mut url {
         response.extensions_mut().extend(take(url.extensions_mut()));
     }

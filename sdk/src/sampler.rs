@@ -1,6 +1,7 @@
 //! Samplers: the SDK's, and one for consistent probability sampling, which the SDK lacks.
 
 mod remote;
+mod xray;
 
 use opentelemetry::Context;
 use opentelemetry::KeyValue;
@@ -11,34 +12,57 @@ use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, Should
 use spanloom_wire::context::{SamplingState, TraceState as WireState};
 use spanloom_wire::sampling::{Decision, Threshold, randomness};
 
-pub(crate) use remote::RemoteSampler;
-
+use self::remote::RemoteSampler;
+use self::xray::XraySampler;
 use crate::propagator::Hint;
-use crate::settings::{RootSampler, SamplerSetting};
+use crate::settings::{RemoteSetting, RootSampler, SamplerSetting};
+
+/// A sampler that asks a server.
+#[derive(Clone, Debug)]
+pub(crate) enum Remote {
+    Jaeger(RemoteSampler),
+    Xray(XraySampler),
+}
+
+impl Remote {
+    /// Asks for ever.
+    pub(crate) async fn poll(self, setting: RemoteSetting, service: String) {
+        match self {
+            Self::Jaeger(sampler) => sampler.poll(setting, service).await,
+            Self::Xray(sampler) => sampler.poll(setting, service).await,
+        }
+    }
+}
 
 /// Decides about spans: by their parent where that is to decide, else by a sampler.
 #[derive(Debug)]
 pub(crate) struct Decider {
     sampler: Box<dyn ShouldSample>,
     parent_based: bool,
-    remote: Option<RemoteSampler>,
+    remote: Option<Remote>,
 }
 
 impl Decider {
     /// As a setting says.
     pub(crate) fn new(setting: SamplerSetting) -> Self {
-        let remote = match setting.root {
-            RootSampler::Remote(initial_rate) => Some(RemoteSampler::new(initial_rate)),
-            _ => None,
-        };
-        let sampler: Box<dyn ShouldSample> = match (setting.root, remote.clone()) {
-            (_, Some(remote)) => Box::new(remote),
-            (RootSampler::Off, None) => Box::new(Sampler::AlwaysOff),
-            (RootSampler::Ratio(ratio), None) => Box::new(Sampler::TraceIdRatioBased(ratio)),
-            (RootSampler::Consistent(ratio), None) => Box::new(ConsistentSampler {
+        let mut remote = None;
+        let sampler: Box<dyn ShouldSample> = match setting.root {
+            RootSampler::On => Box::new(Sampler::AlwaysOn),
+            RootSampler::Off => Box::new(Sampler::AlwaysOff),
+            RootSampler::Ratio(ratio) => Box::new(Sampler::TraceIdRatioBased(ratio)),
+            RootSampler::Consistent(ratio) => Box::new(ConsistentSampler {
                 threshold: Threshold::from_ratio(ratio),
             }),
-            (RootSampler::On | RootSampler::Remote(_), None) => Box::new(Sampler::AlwaysOn),
+            RootSampler::Remote(initial_rate) => {
+                let sampler = RemoteSampler::new(initial_rate);
+                remote = Some(Remote::Jaeger(sampler.clone()));
+                Box::new(sampler)
+            }
+            RootSampler::Xray => {
+                let sampler = XraySampler::new();
+                remote = Some(Remote::Xray(sampler.clone()));
+                Box::new(sampler)
+            }
         };
         Self {
             sampler,
@@ -48,7 +72,7 @@ impl Decider {
     }
 
     /// The sampler that a server is to be asked for.
-    pub(crate) fn remote(&self) -> Option<RemoteSampler> {
+    pub(crate) fn remote(&self) -> Option<Remote> {
         self.remote.clone()
     }
 

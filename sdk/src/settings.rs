@@ -13,12 +13,16 @@ use std::time::Duration;
 use opentelemetry_sdk::trace::SpanLimits;
 use spanloom_wire::context::Format;
 
+use crate::preset::Preset;
+
 mod endpoint;
 mod keyvalue;
+mod metrics;
 mod sampler;
 mod table;
 
 pub(crate) use endpoint::{Endpoint, Protocol, TlsFiles};
+pub(crate) use metrics::{ExemplarFilter, MetricsSettings};
 pub(crate) use sampler::{RemoteSetting, RootSampler, SamplerSetting};
 
 /// Everything that the environment says.
@@ -39,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) is_sampler_given: bool,
     pub(crate) destination: Destination,
     pub(crate) endpoint: Endpoint,
+    pub(crate) metrics: MetricsSettings,
     pub(crate) batch: BatchSettings,
     pub(crate) limits: SpanLimits,
     /// What was wrong, in words, to be logged once a subscriber exists.
@@ -66,15 +71,21 @@ pub(crate) struct BatchSettings {
 
 impl Settings {
     /// Reads every variable once; `lookup` is the process's environment or a test's.
-    pub(crate) fn read(lookup: &dyn Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn read(lookup: &dyn Fn(&str) -> Option<String>, preset: Preset) -> Self {
         let mut reader = Reader {
             lookup,
+            preset,
+            signal: Signal::Traces,
             warnings: Vec::new(),
         };
         let (service_name, resource_attributes) = reader.resource();
         let (formats, has_baggage) = reader.propagators();
         let sampler = SamplerSetting::read(&mut reader);
-        let is_remote = matches!(sampler.root, RootSampler::Remote(_));
+        let remote = match sampler.root {
+            RootSampler::Remote(_) => Some(reader.jaeger_remote()),
+            RootSampler::Xray => Some(reader.xray()),
+            _ => None,
+        };
         if reader.given("OTEL_CONFIG_FILE").is_some() {
             reader
                 .warn("OTEL_CONFIG_FILE is set, but declarative configuration is not read".into());
@@ -86,11 +97,12 @@ impl Settings {
             resource_attributes,
             formats,
             has_baggage,
-            is_sampler_given: reader.given("OTEL_TRACES_SAMPLER").is_some(),
+            is_sampler_given: reader.by_environment("OTEL_TRACES_SAMPLER").is_some(),
             sampler,
-            remote: is_remote.then(|| reader.remote()),
+            remote,
             destination: reader.destination(),
-            endpoint: Endpoint::read(&mut reader),
+            endpoint: Endpoint::read(&mut reader, Signal::Traces),
+            metrics: MetricsSettings::read(&mut reader),
             batch: reader.batch(),
             limits: reader.limits(),
             warnings: reader.warnings,
@@ -110,7 +122,17 @@ pub(crate) fn process_environment(name: &str) -> Option<String> {
 /// Reads typed values and collects complaints.
 struct Reader<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
+    preset: Preset,
+    /// Whose own form of `OTEL_EXPORTER_OTLP_...` goes before the general one.
+    signal: Signal,
     warnings: Vec<String>,
+}
+
+/// What is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signal {
+    Traces,
+    Metrics,
 }
 
 /// A value and the name of the variable that had it, for complaints.
@@ -120,21 +142,33 @@ struct Given {
 }
 
 impl Reader<'_> {
-    /// The trimmed value, or nothing when the variable is unset or empty. The form for traces goes
-    /// before the general one.
+    /// What the environment says, else what the preset says.
     fn given(&self, name: &str) -> Option<Given> {
+        self.by_environment(name).or_else(|| {
+            let value = self.preset.default_of(name)?.to_owned();
+            let name = name.to_owned();
+            Some(Given { name, value })
+        })
+    }
+
+    /// The trimmed value, or nothing when the variable is unset or empty. The form for the signal
+    /// goes before the general one.
+    fn by_environment(&self, name: &str) -> Option<Given> {
         let text = |name: String| {
             let value = (self.lookup)(&name)?.trim().to_owned();
             (!value.is_empty()).then_some(Given { name, value })
         };
         let specific = table::find(name)
-            .has_form_for_traces
-            .then(|| table::for_traces(name));
+            .has_forms
+            .then(|| table::for_signal(name, self.signal));
         specific.and_then(text).or_else(|| text(name.to_owned()))
     }
 
     fn warn(&mut self, message: String) {
-        self.warnings.push(message);
+        // Two signals may come across the same slip.
+        if !self.warnings.contains(&message) {
+            self.warnings.push(message);
+        }
     }
 
     /// One of the choices, by its name. What is none of them is reported, and the default counts.
@@ -268,12 +302,24 @@ impl Reader<'_> {
         (formats, has_baggage)
     }
 
+    /// Where a signal goes when no variable says it.
+    fn unasked(&self) -> Destination {
+        let has_endpoint = self.by_environment("OTEL_EXPORTER_OTLP_ENDPOINT").is_some();
+        match self.preset.is_console_without_endpoint && !has_endpoint {
+            true => Destination::Console,
+            false => Destination::Otlp,
+        }
+    }
+
     fn destination(&mut self) -> Destination {
         let choices = [
             ("otlp", Destination::Otlp),
             ("console", Destination::Console),
             ("none", Destination::Nowhere),
         ];
+        if self.given("OTEL_TRACES_EXPORTER").is_none() {
+            return self.unasked();
+        }
         self.choice("OTEL_TRACES_EXPORTER", &choices)
             .unwrap_or(Destination::Otlp)
     }

@@ -13,7 +13,7 @@ mod span;
 use std::mem::take;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry::propagation::text_map_propagator::FieldIter;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
@@ -22,7 +22,8 @@ use opentelemetry::{Context, InstrumentationScope, global};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SamplingDecision, SpanLimits};
 
-use crate::export::ExportThread;
+use crate::export::Export;
+use crate::metrics::{Metering, MetricsThread};
 use crate::propagator::{Hint, Propagator};
 use crate::sampler::Decider;
 
@@ -43,7 +44,9 @@ pub(crate) struct Core {
     pub(crate) decider: Option<Decider>,
     pub(crate) limits: SpanLimits,
     /// Nothing when spans go nowhere.
-    pub(crate) export: Option<ExportThread>,
+    pub(crate) export: Option<Export>,
+    /// Nothing when requests are not measured.
+    pub(crate) metering: Option<Metering>,
     pub(crate) propagator: Propagator,
     pub(crate) is_shut_down: AtomicBool,
 }
@@ -56,20 +59,24 @@ impl TracerProvider {
     }
 
     pub(crate) fn flush(&self) -> OTelSdkResult {
-        self.core
-            .export
-            .as_ref()
-            .map_or(Ok(()), ExportThread::flush)
+        let spans = self.core.export.as_ref().map_or(Ok(()), Export::flush);
+        spans.and(self.metrics_thread().map_or(Ok(()), MetricsThread::flush))
     }
 
     /// Sends what waits. From now on a span is its parent's context, so that requests which are
     /// still under way do not lose the trace of their caller.
     pub(crate) fn shutdown(&self, timeout: Duration) -> OTelSdkResult {
         self.core.is_shut_down.store(true, Ordering::Relaxed);
-        self.core
-            .export
-            .as_ref()
-            .map_or(Ok(()), |export| export.shutdown(timeout))
+        let start = Instant::now();
+        let export = self.core.export.as_ref();
+        let spans = export.map_or(Ok(()), |export| export.shutdown(timeout));
+        let left = timeout.saturating_sub(start.elapsed());
+        let thread = self.metrics_thread();
+        spans.and(thread.map_or(Ok(()), |thread| thread.shutdown(left)))
+    }
+
+    fn metrics_thread(&self) -> Option<&MetricsThread> {
+        self.core.metering.as_ref()?.thread.as_ref()
     }
 }
 

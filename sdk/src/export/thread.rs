@@ -230,7 +230,8 @@ impl<E: SpanExporter> Worker<E> {
 }
 
 impl BatchSettings {
-    fn prepare(&self, span: Recorded) -> SpanData {
+    /// The span as exporters get it, its texts cut to their limit.
+    pub(super) fn prepare(&self, span: Recorded) -> SpanData {
         let mut span = span.into_data();
         if let Some(n_chars) = self.value_chars_max {
             limit::values(&mut span, n_chars);

@@ -21,7 +21,7 @@ const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE";
 const KEY: &str = "OTEL_EXPORTER_OTLP_CLIENT_KEY";
 
 /// For the gRPC client.
-pub(super) fn for_grpc(files: &TlsFiles) -> Result<ClientTlsConfig, Error> {
+pub(crate) fn for_grpc(files: &TlsFiles) -> Result<ClientTlsConfig, Error> {
     let mut config = ClientTlsConfig::new();
     config = match &files.authorities {
         // Read once more as certificates, because tonic takes a file without any in silence.
@@ -42,7 +42,7 @@ pub(super) fn for_grpc(files: &TlsFiles) -> Result<ClientTlsConfig, Error> {
 }
 
 /// For the HTTP client, which takes `http` addresses too.
-pub(super) fn connector(files: &TlsFiles) -> Result<HttpsConnector<HttpConnector>, Error> {
+pub(crate) fn connector(files: &TlsFiles) -> Result<HttpsConnector<HttpConnector>, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

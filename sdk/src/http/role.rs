@@ -13,7 +13,7 @@ use crate::percent;
 use super::{method_attributes, protocol_version, redact_query, span_name, status_attributes};
 
 /// One of the four.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Role {
     HttpServer,
     HttpClient,
@@ -96,17 +96,26 @@ impl Role {
             .with_attributes(attributes)
     }
 
-    /// What the head of the response says.
-    pub(crate) fn record_head(self, context: &Context, status: StatusCode, headers: &HeaderMap) {
-        if !context.span().is_recording() {
+    /// Whether a status of HTTP is this side's error: a client takes every refusal for one.
+    pub(crate) fn is_error_status(self, status: u16) -> bool {
+        status >= 500 || (!self.is_server() && status >= 400)
+    }
+
+    /// Whether a code of gRPC is this side's error.
+    pub(crate) fn is_error_code(self, code: &str) -> bool {
+        match self {
+            Self::GrpcServer => GRPC_SERVER_ERRORS.contains(&code),
+            _ => !matches!(code, "OK" | ""),
+        }
+    }
+
+    /// Writes the status of an HTTP response into its span.
+    pub(crate) fn record_status(self, context: &Context, status: StatusCode) {
+        let span = context.span();
+        if !span.is_recording() {
             return;
         }
-        if self.is_grpc() {
-            // An answer without messages has its trailers in the head.
-            return self.record_trailers(context, headers);
-        }
-        let is_error = status.is_server_error() || (!self.is_server() && status.is_client_error());
-        let span = context.span();
+        let is_error = self.is_error_status(status.as_u16());
         span.set_attributes(status_attributes(status, is_error));
         if is_error {
             // The conventions want no description where the status code says it all.
@@ -114,33 +123,33 @@ impl Role {
         }
     }
 
-    /// What the trailers say: the status of a gRPC call.
-    pub(crate) fn record_trailers(self, context: &Context, trailers: &HeaderMap) {
-        let Some(code) = trailers.get("grpc-status").filter(|_| self.is_grpc()) else {
-            return;
-        };
+    /// The name of the status in the trailers of a gRPC call.
+    pub(crate) fn code(self, trailers: &HeaderMap) -> Option<&'static str> {
+        let code = trailers.get("grpc-status").filter(|_| self.is_grpc())?;
         let code = code
             .to_str()
             .ok()
             .and_then(|code| code.parse::<usize>().ok());
-        let code = code
-            .and_then(|code| GRPC_CODES.get(code))
-            .unwrap_or(&"UNKNOWN");
+        let name = code.and_then(|code| GRPC_CODES.get(code).copied());
+        Some(name.unwrap_or("UNKNOWN"))
+    }
+
+    /// Writes the status of a gRPC call into its span.
+    pub(crate) fn record_code(self, context: &Context, code: &'static str, trailers: &HeaderMap) {
         let span = context.span();
-        span.set_attribute(KeyValue::new("rpc.response.status_code", *code));
-        let is_error = match self {
-            Self::GrpcServer => GRPC_SERVER_ERRORS.contains(code),
-            _ => *code != "OK",
-        };
-        if is_error {
+        if !span.is_recording() {
+            return;
+        }
+        span.set_attribute(KeyValue::new("rpc.response.status_code", code));
+        if self.is_error_code(code) {
             let message = trailers
                 .get("grpc-message")
                 .and_then(|message| message.to_str().ok())
                 .and_then(percent::decode);
-            span.set_attribute(KeyValue::new("error.type", *code));
+            span.set_attribute(KeyValue::new("error.type", code));
             span.set_status(Status::error(message.unwrap_or_default()));
         }
-        if self == Self::GrpcServer && *code == "UNIMPLEMENTED" {
+        if self == Self::GrpcServer && code == "UNIMPLEMENTED" {
             // Anybody can ask for any name; as the name of a span it would never end.
             span.set_attribute(KeyValue::new("rpc.method", "_OTHER"));
             span.update_name("grpc");

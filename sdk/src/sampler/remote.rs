@@ -153,13 +153,13 @@ impl ShouldSample for RemoteSampler {
 
 /// Lets so many through a second; what was not used is saved for one second.
 #[derive(Debug)]
-struct Bucket {
+pub(super) struct Bucket {
     per_second: f64,
     level: Mutex<(f64, Instant)>,
 }
 
 impl Bucket {
-    fn new(per_second: f64, now: Instant) -> Self {
+    pub(super) fn new(per_second: f64, now: Instant) -> Self {
         let per_second = if per_second.is_finite() {
             per_second.max(0.0)
         } else {
@@ -180,7 +180,11 @@ impl Bucket {
         }
     }
 
-    fn take(&self, now: Instant) -> bool {
+    pub(super) fn per_second(&self) -> f64 {
+        self.per_second
+    }
+
+    pub(super) fn take(&self, now: Instant) -> bool {
         let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
         let earned = now.saturating_duration_since(level.1).as_secs_f64() * self.per_second;
         let available = (level.0 + earned).min(Self::most(self.per_second));

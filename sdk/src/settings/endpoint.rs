@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Reader;
+use super::{Reader, Signal};
 
 /// The OTLP protocol to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,18 @@ pub(crate) struct TlsFiles {
 }
 
 impl Endpoint {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+    pub(super) fn read(reader: &mut Reader<'_>, signal: Signal) -> Self {
+        reader.signal = signal;
+        let endpoint = Self::of_signal(reader);
+        reader.signal = Signal::Traces;
+        endpoint
+    }
+
+    fn of_signal(reader: &mut Reader<'_>) -> Self {
+        let path = match reader.signal {
+            Signal::Traces => "/v1/traces",
+            Signal::Metrics => "/v1/metrics",
+        };
         let given = reader.given("OTEL_EXPORTER_OTLP_ENDPOINT");
         let protocol = protocol(reader, given.as_ref().map(|given| given.value.as_str()));
         let is_insecure = reader.flag("OTEL_EXPORTER_OTLP_INSECURE");
@@ -44,12 +55,12 @@ impl Endpoint {
                 let is_general = given.name == "OTEL_EXPORTER_OTLP_ENDPOINT";
                 match protocol {
                     Protocol::Grpc => url,
-                    _ if is_general => format!("{}/v1/traces", url.trim_end_matches('/')),
+                    _ if is_general => format!("{}{path}", url.trim_end_matches('/')),
                     _ => url,
                 }
             }
             None if protocol == Protocol::Grpc => "http://localhost:4317".to_owned(),
-            None => "http://localhost:4318/v1/traces".to_owned(),
+            None => format!("http://localhost:4318{path}"),
         };
         let path = |name| reader.given(name).map(|given| PathBuf::from(given.value));
         let tls = TlsFiles {

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::table::{GROUPS, Variable, for_traces};
+use super::Signal;
+use super::table::{GROUPS, Variable, for_signal};
 
 const INTRODUCTION: &str = "\
 # Environment variables
@@ -12,7 +13,9 @@ What `spanloom::init()` reads. The names and meanings are those of the OpenTelem
 an empty variable is an unset one, and a value that makes no sense is reported as a warning and
 treated as unset. Where the program and the environment both speak, the environment wins.
 
-This SDK exports traces. Variables for metrics and logs are not read.
+This SDK exports traces and, when asked, the durations of requests as metrics. Variables for logs
+are not read. A variable with three names has a form for each of the two that goes before the
+general one.
 
 The last column says what `opentelemetry_sdk` and `opentelemetry-otlp` 0.33.1 do with a variable by
 themselves, where that differs.
@@ -35,8 +38,10 @@ fn page() -> String {
 
 fn row(variable: &Variable) -> String {
     let mut names = format!("`{}`", variable.name);
-    if variable.has_form_for_traces {
-        names = format!("`{}`, {names}", for_traces(variable.name));
+    if variable.has_forms {
+        let form = |signal| for_signal(variable.name, signal);
+        let (traces, metrics) = (form(Signal::Traces), form(Signal::Metrics));
+        names = format!("`{traces}`, `{metrics}`, {names}");
     }
     let default = match variable.default {
         "" => String::new(),

@@ -21,9 +21,11 @@ pub(crate) enum RootSampler {
     Consistent(f64),
     /// What a server says, and until then a ratio.
     Remote(f64),
+    /// What the rules of AWS X-Ray say.
+    Xray,
 }
 
-/// Whom `jaeger_remote` asks, and how often.
+/// Whom `jaeger_remote` or `xray` asks, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RemoteSetting {
     pub(crate) endpoint: String,
@@ -52,12 +54,7 @@ impl SamplerSetting {
             "traceidratio" => RootSampler::Ratio(reader.ratio()),
             "consistent_probability" => RootSampler::Consistent(reader.ratio()),
             "jaeger_remote" => RootSampler::Remote(reader.initial_rate()),
-            "xray" => {
-                reader.warn(format!(
-                    "{name}={value:?} asks no server here: every trace is sampled"
-                ));
-                return FALLBACK;
-            }
+            "xray" => RootSampler::Xray,
             _ => {
                 reader.warn(format!(
                     "{name}={value:?} is not known: every trace is sampled"
@@ -86,7 +83,7 @@ impl Reader<'_> {
     }
 
     /// The rest of `endpoint=..,pollingIntervalMs=..,initialSamplingRate=..`.
-    pub(super) fn remote(&mut self) -> RemoteSetting {
+    pub(super) fn jaeger_remote(&mut self) -> RemoteSetting {
         let endpoint = self.argument("endpoint");
         let interval_ms = self
             .argument("pollingIntervalMs")
@@ -95,6 +92,25 @@ impl Reader<'_> {
             endpoint: endpoint.unwrap_or_else(|| "http://localhost:14250".to_owned()),
             // Not zero, which would ask without a pause.
             interval: Duration::from_millis(interval_ms.unwrap_or(60_000).max(1)),
+        }
+    }
+
+    /// `endpoint=..,polling_interval=..`, as the AWS distributions of OpenTelemetry take it: an
+    /// address with or without `http://`, and seconds.
+    pub(super) fn xray(&mut self) -> RemoteSetting {
+        let endpoint = self.argument("endpoint");
+        let endpoint = endpoint.unwrap_or_else(|| "http://localhost:2000".to_owned());
+        let interval = self
+            .argument("polling_interval")
+            .and_then(|seconds| seconds.parse().ok())
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .unwrap_or(Duration::from_secs(300));
+        RemoteSetting {
+            endpoint: match endpoint.trim_end_matches('/') {
+                url if url.contains("://") => url.to_owned(),
+                address => format!("http://{address}"),
+            },
+            interval: interval.max(Duration::from_millis(1)),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Every variable, once: the parser takes its defaults from here, and `sdk/ENVIRONMENT.md` is this
 //! table in words.
 
+use super::Signal;
+
 /// One variable.
 #[cfg_attr(
     not(test),
@@ -8,8 +10,9 @@
 )]
 pub(super) struct Variable {
     pub(super) name: &'static str,
-    /// Whether `OTEL_EXPORTER_OTLP_TRACES_...` goes before `OTEL_EXPORTER_OTLP_...`.
-    pub(super) has_form_for_traces: bool,
+    /// Whether `OTEL_EXPORTER_OTLP_TRACES_...` and `..._METRICS_...`, each for its signal, go before
+    /// `OTEL_EXPORTER_OTLP_...`.
+    pub(super) has_forms: bool,
     /// What counts when it is unset, in the variable's own spelling; empty for nothing.
     pub(super) default: &'static str,
     /// What it does, in one line.
@@ -36,7 +39,7 @@ const fn variable(
 ) -> Variable {
     Variable {
         name,
-        has_form_for_traces: false,
+        has_forms: false,
         default,
         meaning,
         upstream,
@@ -51,7 +54,7 @@ const fn otlp(
 ) -> Variable {
     Variable {
         name,
-        has_form_for_traces: true,
+        has_forms: true,
         default,
         meaning,
         upstream,
@@ -113,17 +116,18 @@ pub(super) const GROUPS: &[Group] = &[
                 "OTEL_TRACES_SAMPLER",
                 "parentbased_always_on",
                 "`always_on`, `always_off`, `traceidratio`, `consistent_probability` (W3C \
-                 tracestate `ot=th:..;rv:..`), `jaeger_remote` (asks a server over gRPC), each also with \
-                 `parentbased_` in front; \
-                 `xray` samples everything, with a warning",
+                 tracestate `ot=th:..;rv:..`), `jaeger_remote` (asks a server over gRPC), `xray` (asks \
+                 a daemon for the rules of AWS X-Ray; without one the first request of a second and \
+                 5 % of the others), each also with `parentbased_` in front",
                 "`jaeger_remote` and `xray` sample everything; no `consistent_probability`",
             ),
             variable(
                 "OTEL_TRACES_SAMPLER_ARG",
                 "1.0",
                 "the share of traces to keep, for the samplers with a ratio; for `jaeger_remote` \
-                 `endpoint=..,pollingIntervalMs=..,initialSamplingRate=..`",
-                "",
+                 `endpoint=..,pollingIntervalMs=..,initialSamplingRate=..`; for `xray` \
+                 `endpoint=localhost:2000,polling_interval=300` (plain HTTP, seconds)",
+                "only a share",
             ),
         ],
     },
@@ -139,7 +143,7 @@ pub(super) const GROUPS: &[Group] = &[
             otlp(
                 "OTEL_EXPORTER_OTLP_ENDPOINT",
                 "",
-                "URL of the collector; `/v1/traces` is added to the general form over HTTP; \
+                "URL of the collector; `/v1/traces` or `/v1/metrics` is added to the general form over HTTP; \
                  without a scheme it is `https`, or `http` when insecure; by default \
                  `http://localhost:4318`, or `:4317` for gRPC",
                 "",
@@ -191,6 +195,50 @@ pub(super) const GROUPS: &[Group] = &[
                 "OTEL_EXPORTER_OTLP_CLIENT_KEY",
                 "",
                 "PEM file with the key of that certificate",
+                NOT_READ,
+            ),
+        ],
+    },
+    Group {
+        heading: "Metrics",
+        variables: &[
+            variable(
+                "OTEL_METRICS_EXPORTER",
+                "",
+                "`otlp`, `console` (one line a series on standard output), `none`; when unset nothing \
+                 is measured unless the program says `Builder::metrics`, because a collector that \
+                 takes traces only, as Spanloom's own, would refuse them",
+                NOT_READ,
+            ),
+            variable(
+                "OTEL_METRIC_EXPORT_INTERVAL",
+                "60000",
+                "milliseconds between two exports",
+                "",
+            ),
+            variable(
+                "OTEL_METRIC_EXPORT_TIMEOUT",
+                "30000",
+                "milliseconds after which an export is given up; the next one has its figures, too",
+                "only in the experimental asynchronous reader",
+            ),
+            variable(
+                "OTEL_METRICS_EXEMPLAR_FILTER",
+                "trace_based",
+                "which requests may be the example of a bucket: `trace_based` those with a sampled \
+                 span, `always_on`, `always_off`",
+                "not read; there are no exemplars",
+            ),
+            variable(
+                "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+                "cumulative",
+                "`cumulative`, or `delta` and `lowmemory`, which is the same for histograms",
+                "",
+            ),
+            variable(
+                "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+                "explicit_bucket_histogram",
+                "nothing else; another value is reported",
                 NOT_READ,
             ),
         ],
@@ -288,7 +336,11 @@ pub(super) fn find(name: &str) -> &'static Variable {
         .expect("every variable that is read has its row; the tests read them all")
 }
 
-/// `OTEL_EXPORTER_OTLP_X` for traces: `OTEL_EXPORTER_OTLP_TRACES_X`.
-pub(super) fn for_traces(name: &str) -> String {
-    name.replacen("_OTLP_", "_OTLP_TRACES_", 1)
+/// `OTEL_EXPORTER_OTLP_X` for a signal: `OTEL_EXPORTER_OTLP_TRACES_X`.
+pub(super) fn for_signal(name: &str, signal: Signal) -> String {
+    let form = match signal {
+        Signal::Traces => "_OTLP_TRACES_",
+        Signal::Metrics => "_OTLP_METRICS_",
+    };
+    name.replacen("_OTLP_", form, 1)
 }

@@ -6,10 +6,15 @@ use std::collections::BTreeSet;
 use super::*;
 
 fn read(variables: &[(&str, &str)]) -> Settings {
-    Settings::read(&|name| {
+    read_with(Preset::BARE, variables)
+}
+
+fn read_with(preset: Preset, variables: &[(&str, &str)]) -> Settings {
+    let lookup = |name: &str| {
         let found = variables.iter().find(|(variable, _)| *variable == name);
         found.map(|(_, value)| (*value).to_owned())
-    })
+    };
+    Settings::read(&lookup, preset)
 }
 
 #[test]
@@ -55,16 +60,20 @@ fn an_empty_environment_has_the_defaults_of_the_table() {
 #[test]
 fn every_row_of_the_table_is_read_and_nothing_else() {
     let asked = RefCell::new(BTreeSet::new());
-    Settings::read(&|name| {
+    let lookup = |name: &str| {
         asked.borrow_mut().insert(name.to_owned());
         // A sampler with an argument, so that the argument is asked for.
         (name == "OTEL_TRACES_SAMPLER").then(|| "traceidratio".to_owned())
-    });
+    };
+    Settings::read(&lookup, Preset::BARE);
     let mut rows = BTreeSet::new();
     for variable in table::GROUPS.iter().flat_map(|group| group.variables) {
         rows.insert(variable.name.to_owned());
-        if variable.has_form_for_traces {
-            rows.insert(table::for_traces(variable.name));
+        if variable.has_forms {
+            rows.extend(
+                [Signal::Traces, Signal::Metrics]
+                    .map(|signal| table::for_signal(variable.name, signal)),
+            );
         }
     }
     assert_eq!(asked.into_inner(), rows);
@@ -238,10 +247,24 @@ fn a_sampler_that_asks_a_server_knows_whom_and_how_often() {
         }
     );
     assert_eq!(default.remote.unwrap().endpoint, "http://localhost:14250");
-    let xray = settings("xray", "");
+    let xray = settings(
+        "parentbased_xray",
+        "endpoint=10.0.0.1:2000,polling_interval=60",
+    );
+    let expected = SamplerSetting {
+        root: RootSampler::Xray,
+        parent_based: true,
+    };
+    assert_eq!((xray.sampler, xray.warnings.len()), (expected, 0));
+    let remote = xray.remote.unwrap();
     assert_eq!(
-        (xray.sampler.root, xray.warnings.len()),
-        (RootSampler::On, 1)
+        (remote.endpoint.as_str(), remote.interval.as_secs()),
+        ("http://10.0.0.1:2000", 60)
+    );
+    let default = settings("xray", "").remote.unwrap();
+    assert_eq!(
+        (default.endpoint.as_str(), default.interval.as_secs()),
+        ("http://localhost:2000", 300)
     );
 }
 
@@ -286,4 +309,77 @@ fn every_propagator_of_the_operator_is_known_or_reported() {
     );
     assert_eq!(read("ottrace,jaeger"), ("jaeger".into(), false, 1));
     assert_eq!(read("b3,none"), (String::new(), false, 0));
+}
+
+#[test]
+fn the_environment_is_stronger_than_a_preset() {
+    let read = |variables| read_with(Preset::DEVELOPMENT, variables);
+    let preset = read(&[("OTEL_BSP_SCHEDULE_DELAY", " ")]);
+    assert_eq!(preset.batch.schedule_delay, Duration::from_millis(200));
+    assert_eq!(preset.destination, Destination::Console);
+    // A preset is not the word of whoever deploys: the program's own sampler goes before it.
+    assert!(!preset.is_sampler_given && preset.warnings.is_empty());
+    let given = read(&[
+        ("OTEL_BSP_SCHEDULE_DELAY", "7"),
+        ("OTEL_TRACES_SAMPLER", "always_off"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:4317"),
+    ]);
+    assert_eq!(given.batch.schedule_delay, Duration::from_millis(7));
+    assert_eq!(given.sampler.root, RootSampler::Off);
+    assert_eq!(given.destination, Destination::Otlp);
+    let asked = read(&[("OTEL_TRACES_EXPORTER", "none")]);
+    assert_eq!(asked.destination, Destination::Nowhere);
+    let empty = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]);
+    assert_eq!(empty.destination, Destination::Console);
+}
+
+#[test]
+fn metrics_go_where_traces_go_until_their_own_variables_speak() {
+    let general = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318");
+    let metrics = read(&[general]).metrics;
+    assert_eq!(metrics.endpoint.url, "http://c:4318/v1/metrics");
+    // Unasked they go nowhere; that is not the environment's word, so the program may ask.
+    assert!(!metrics.is_given);
+    assert_eq!(metrics.interval, Duration::from_secs(60));
+    assert_eq!(
+        (metrics.filter, metrics.is_delta),
+        (ExemplarFilter::TraceBased, false)
+    );
+    let settings = read(&[
+        general,
+        ("OTEL_METRICS_EXPORTER", "otlp"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://m:4317"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "a=b"),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+            "LowMemory",
+        ),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "always_off"),
+    ]);
+    let metrics = settings.metrics;
+    assert_eq!(
+        (metrics.destination, metrics.is_given),
+        (Destination::Otlp, true)
+    );
+    assert_eq!(metrics.endpoint.url, "http://m:4317");
+    assert_eq!(metrics.endpoint.protocol, Protocol::Grpc);
+    assert_eq!(metrics.endpoint.headers, [("a".to_owned(), "b".to_owned())]);
+    assert_eq!(settings.endpoint.url, "http://c:4318/v1/traces");
+    assert_eq!(settings.endpoint.headers, []);
+    assert_eq!(metrics.interval, Duration::from_millis(1));
+    assert_eq!(
+        (metrics.filter, metrics.is_delta),
+        (ExemplarFilter::AlwaysOff, true)
+    );
+}
+
+#[test]
+fn a_slip_that_both_signals_meet_is_reported_once() {
+    let settings = read(&[
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_METRICS_EXPORTER", "prometheus"),
+    ]);
+    assert_eq!(settings.warnings.len(), 2, "{:#?}", settings.warnings);
+    assert!(!settings.metrics.is_given);
 }

@@ -7,20 +7,28 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode as Code};
 use prost::Message;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::codec::CompressionEncoding;
 
+use super::figures::{self, text};
 use super::tree::{Node, draw};
 
 /// What one inflated request may take: far more than a test sends.
@@ -32,26 +40,38 @@ const REQUEST_BYTES_MAX: u64 = 64 << 20;
 pub struct FakeCollector {
     grpc: SocketAddr,
     http: SocketAddr,
-    received: Requests,
+    traces: Requests<ExportTraceServiceRequest>,
+    metrics: Requests<ExportMetricsServiceRequest>,
     runtime: Option<Runtime>,
 }
 
-/// One export.
+/// One export, of spans unless its type says otherwise.
 #[derive(Clone, Debug)]
-pub struct Received {
+pub struct Received<R = ExportTraceServiceRequest> {
     /// The headers that it came with.
     pub headers: HeaderMap,
     /// What was in it.
-    pub request: ExportTraceServiceRequest,
+    pub request: R,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Requests(Arc<Mutex<Vec<Received>>>);
+#[derive(Clone, Debug)]
+struct Requests<R>(Arc<Mutex<Vec<Received<R>>>>);
 
-impl Requests {
-    fn keep(&self, headers: HeaderMap, request: ExportTraceServiceRequest) {
+impl<R> Default for Requests<R> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<R: Clone> Requests<R> {
+    fn keep(&self, headers: HeaderMap, request: R) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push(Received { headers, request });
+    }
+
+    fn all(&self) -> Vec<Received<R>> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clone()
     }
 }
 
@@ -69,20 +89,22 @@ impl FakeCollector {
         let inside = runtime.enter();
         let (grpc, http) = (listen()?, listen()?);
         let (grpc_address, http_address) = (grpc.local_addr()?, http.local_addr()?);
-        let received = Requests::default();
-        let service =
-            TraceServiceServer::new(received.clone()).accept_compressed(CompressionEncoding::Gzip);
-        let server = tonic::transport::Server::builder().add_service(service);
+        let (traces, metrics) = (Requests::default(), Requests::default());
+        let gzip = CompressionEncoding::Gzip;
+        let server = tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(traces.clone()).accept_compressed(gzip))
+            .add_service(MetricsServiceServer::new(metrics.clone()).accept_compressed(gzip));
         runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(grpc)));
         let app = axum::Router::new()
-            .route("/v1/traces", axum::routing::post(over_http))
-            .with_state(received.clone());
+            .merge(route("/v1/traces", traces.clone()))
+            .merge(route("/v1/metrics", metrics.clone()));
         runtime.spawn(async move { axum::serve(http, app).await });
         drop(inside);
         Ok(Self {
             grpc: grpc_address,
             http: http_address,
-            received,
+            traces,
+            metrics,
             runtime: Some(runtime),
         })
     }
@@ -100,24 +122,41 @@ impl FakeCollector {
         format!("http://{}", self.http)
     }
 
-    /// The exports so far, in the order of their arrival.
+    /// The exports of spans so far, in the order of their arrival.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
-        self.received
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.traces.all()
+    }
+
+    /// The exports of metrics so far, in the order of their arrival.
+    #[must_use]
+    pub fn received_metrics(&self) -> Vec<Received<ExportMetricsServiceRequest>> {
+        self.metrics.all()
+    }
+
+    /// The histograms of all exports of metrics as text, like [`Sink::figures`](super::Sink::figures),
+    /// the name of its service in front of each.
+    #[must_use]
+    pub fn figures(&self, attributes: &[&str]) -> String {
+        let received = self.received_metrics();
+        let resources = received
+            .iter()
+            .flat_map(|received| &received.request.resource_metrics);
+        let metrics = resources.flat_map(|resource| {
+            let service = format!("{} ", service_name(resource.resource.as_ref()));
+            let scopes = resource
+                .scope_metrics
+                .iter()
+                .flat_map(|scope| &scope.metrics);
+            scopes.map(move |metric| (service.clone(), metric))
+        });
+        figures::draw(metrics, attributes)
     }
 
     /// The number of spans so far.
     #[must_use]
     pub fn n_spans(&self) -> usize {
-        let kept = self
-            .received
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let kept = self.traces.0.lock().unwrap_or_else(PoisonError::into_inner);
         let resources = kept
             .iter()
             .flat_map(|received| &received.request.resource_spans);
@@ -134,8 +173,7 @@ impl FakeCollector {
         let mut nodes = Vec::new();
         for received in self.received() {
             for resource in received.request.resource_spans {
-                let of_resource = resource.resource.unwrap_or_default().attributes;
-                let service = text(&of_resource, "service.name").unwrap_or_default();
+                let service = service_name(resource.resource.as_ref());
                 for span in resource
                     .scope_spans
                     .into_iter()
@@ -164,8 +202,13 @@ fn listen() -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
+fn service_name(resource: Option<&Resource>) -> String {
+    let name = resource.and_then(|resource| text(&resource.attributes, "service.name"));
+    name.unwrap_or_default()
+}
+
 #[tonic::async_trait]
-impl TraceService for Requests {
+impl TraceService for Requests<ExportTraceServiceRequest> {
     async fn export(
         &self,
         request: tonic::Request<ExportTraceServiceRequest>,
@@ -176,8 +219,32 @@ impl TraceService for Requests {
     }
 }
 
-async fn over_http(
-    State(requests): State<Requests>,
+#[tonic::async_trait]
+impl MetricsService for Requests<ExportMetricsServiceRequest> {
+    async fn export(
+        &self,
+        request: tonic::Request<ExportMetricsServiceRequest>,
+    ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
+        let (metadata, _, request) = request.into_parts();
+        self.keep(metadata.into_headers(), request);
+        Ok(tonic::Response::new(ExportMetricsServiceResponse::default()))
+    }
+}
+
+/// What a request over HTTP has in it, in either encoding.
+trait Signal: Message + Default + Clone + DeserializeOwned + 'static {}
+
+impl Signal for ExportTraceServiceRequest {}
+impl Signal for ExportMetricsServiceRequest {}
+
+fn route<R: Signal>(path: &str, requests: Requests<R>) -> axum::Router {
+    axum::Router::new()
+        .route(path, axum::routing::post(over_http::<R>))
+        .with_state(requests)
+}
+
+async fn over_http<R: Signal>(
+    State(requests): State<Requests<R>>,
     headers: HeaderMap,
     body: axum::body::Bytes,
 ) -> Result<(), StatusCode> {
@@ -193,7 +260,7 @@ async fn over_http(
     let request = if is(header::CONTENT_TYPE, "application/json") {
         serde_json::from_slice(body).map_err(|_| StatusCode::BAD_REQUEST)?
     } else {
-        ExportTraceServiceRequest::decode(body).map_err(|_| StatusCode::BAD_REQUEST)?
+        R::decode(body).map_err(|_| StatusCode::BAD_REQUEST)?
     };
     requests.keep(headers, request);
     Ok(())
@@ -221,16 +288,4 @@ fn node(service: &str, span: Span, attributes: &[&str]) -> Node {
         start: UNIX_EPOCH + Duration::from_nanos(span.start_time_unix_nano),
         line: format!("{service} {kind} {}{attributes}{status}", span.name),
     }
-}
-
-/// The value of an attribute as text.
-fn text(attributes: &[KeyValue], name: &str) -> Option<String> {
-    let found = attributes.iter().rfind(|attribute| attribute.key == name)?;
-    Some(match found.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) => text.clone(),
-        Value::BoolValue(value) => value.to_string(),
-        Value::IntValue(value) => value.to_string(),
-        Value::DoubleValue(value) => value.to_string(),
-        other => format!("{other:?}"),
-    })
 }

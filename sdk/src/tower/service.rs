@@ -16,7 +16,8 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use pin_project_lite::pin_project;
 
-use crate::http::{Role, TracedBody, fail};
+use crate::http::{Call, Role, TracedBody};
+use crate::metrics::Measure;
 use crate::trace::SpanSource;
 
 /// What a layer gives to its services.
@@ -36,19 +37,23 @@ impl Tracing {
         })
     }
 
-    /// Starts the span of a request. A server continues what the request says, a client writes
-    /// into it.
-    fn start<B>(&self, request: &mut Request<B>) -> Context {
-        if self.role.is_server() {
+    /// Starts the span of a request, and its clock. A server continues what the request says, a
+    /// client writes into it.
+    fn start<B>(&self, request: &mut Request<B>) -> Call {
+        let metrics = self.spans.metrics();
+        let measure = metrics.map(|metrics| Measure::of_request(metrics, self.role, request));
+        let context = if self.role.is_server() {
             let caller = self.spans.extract(&HeaderExtractor(request.headers()));
-            return self.spans.start(|| self.role.span(request), &caller);
-        }
-        let context = self
-            .spans
-            .start(|| self.role.span(request), &Context::current());
-        self.spans
-            .inject(&context, &mut HeaderInjector(request.headers_mut()));
-        context
+            self.spans.start(|| self.role.span(request), &caller)
+        } else {
+            let context = self
+                .spans
+                .start(|| self.role.span(request), &Context::current());
+            self.spans
+                .inject(&context, &mut HeaderInjector(request.headers_mut()));
+            context
+        };
+        Call::new(context, self.role, measure)
     }
 }
 
@@ -83,13 +88,13 @@ where
     }
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
-        let context = self.tracing.start(&mut request);
-        let attached = context.clone().attach();
+        let call = self.tracing.start(&mut request);
+        let attached = call.context().clone().attach();
         let inner = self.inner.call(request);
         drop(attached);
         ResponseFuture {
             inner,
-            span: Some(context),
+            call: Some(call),
             tracing: Arc::clone(&self.tracing),
         }
     }
@@ -101,15 +106,15 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        span: Option<Context>,
+        call: Option<Call>,
         tracing: Arc<Tracing>,
     }
 
     impl<F> PinnedDrop for ResponseFuture<F> {
         fn drop(this: Pin<&mut Self>) {
-            if let Some(span) = this.project().span.take() {
-                fail(&span, "cancelled", "the request was dropped before its response");
-                span.span().end();
+            if let Some(mut call) = this.project().call.take() {
+                call.fail("cancelled", "the request was dropped before its response");
+                call.end(None);
             }
         }
     }
@@ -125,24 +130,25 @@ where
 
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let attached = this.span.clone().map(Context::attach);
+        let context = this.call.as_ref().map(Call::context);
+        let attached = context.cloned().map(Context::attach);
         let polled = catch_unwind(AssertUnwindSafe(|| this.inner.poll(task)));
         drop(attached);
         let polled = polled.unwrap_or_else(|panic| {
-            if let Some(span) = this.span.take() {
-                record_panic(&span, panic.as_ref());
+            if let Some(call) = this.call.take() {
+                record_panic(call, panic.as_ref());
             }
             resume_unwind(panic)
         });
         let result = ready!(polled);
-        let Some(context) = this.span.take() else {
+        let Some(mut call) = this.call.take() else {
             unreachable!("a future is not polled after it is ready");
         };
         Poll::Ready(match result {
-            Ok(response) => Ok(on_response(response, context, this.tracing)),
+            Ok(response) => Ok(on_response(response, call, this.tracing)),
             Err(error) => {
-                fail(&context, "_OTHER", error.to_string());
-                context.span().end();
+                call.fail("_OTHER", error.to_string());
+                call.end(None);
                 Err(error)
             }
         })
@@ -151,23 +157,21 @@ where
 
 fn on_response<B>(
     mut response: Response<B>,
-    context: Context,
+    mut call: Call,
     tracing: &Tracing,
 ) -> Response<TracedBody<B>>
 where
     B: Body<Error: Into<Box<dyn StdError + Send + Sync>>>,
 {
-    tracing
-        .role
-        .record_head(&context, response.status(), response.headers());
+    call.on_head(response.status(), response.version(), response.headers());
     if tracing.sends_traceresponse
-        && let Some(value) = traceresponse(&context)
+        && let Some(value) = traceresponse(call.context())
     {
         response
             .headers_mut()
             .insert(HeaderName::from_static("traceresponse"), value);
     }
-    response.map(|body| TracedBody::new(body, context, tracing.role))
+    response.map(|body| TracedBody::new(body, call))
 }
 
 fn traceresponse(context: &Context) -> Option<HeaderValue> {
@@ -181,18 +185,17 @@ fn traceresponse(context: &Context) -> Option<HeaderValue> {
     HeaderValue::try_from(value).ok()
 }
 
-fn record_panic(context: &Context, panic: &(dyn Any + Send)) {
+fn record_panic(mut call: Call, panic: &(dyn Any + Send)) {
     let message = panic.downcast_ref::<&str>().copied().map(Cow::Borrowed);
     let message = message.or_else(|| panic.downcast_ref::<String>().cloned().map(Cow::Owned));
     let message = message.unwrap_or(Cow::Borrowed("a panic without a message"));
-    let span = context.span();
-    span.add_event(
+    call.context().span().add_event(
         "exception",
         vec![
             KeyValue::new("exception.type", "panic"),
             KeyValue::new("exception.message", message.clone()),
         ],
     );
-    fail(context, "panic", message);
-    span.end();
+    call.fail("panic", message);
+    call.end(None);
 }

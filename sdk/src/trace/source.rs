@@ -1,12 +1,13 @@
 //! Where our instrumentation gets its spans from.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{SpanBuilder, TraceContextExt, Tracer as _, TracerProvider as _};
 use opentelemetry::{Context, InstrumentationScope, global};
 
 use super::{INSTALLED, Tracer, TracerProvider};
+use crate::metrics::Metrics;
 
 /// A provider of spans and of a propagator: the process's, or a fixed one.
 ///
@@ -38,6 +39,17 @@ impl SpanSource {
             provider.clone(),
             provider.tracer_with_scope(self.scope.clone()),
         ));
+    }
+
+    /// Where requests are counted, if they are.
+    pub(crate) fn metrics(&self) -> Option<&Arc<Metrics>> {
+        let fixed = self.fixed.as_ref().map(|(provider, _)| provider);
+        let provider = fixed.or_else(|| INSTALLED.get())?;
+        provider
+            .core
+            .metering
+            .as_ref()
+            .map(|metering| &metering.metrics)
     }
 
     /// The current context with what a caller sent in its headers.

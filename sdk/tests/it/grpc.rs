@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 use tower::Layer;
 
 /// Any service will do; this one answers as its request asks.
-struct Answers;
+pub(crate) struct Answers;
 
 #[tonic::async_trait]
 impl TraceService for Answers {
@@ -60,7 +60,7 @@ async fn start(routes: Routes) -> (Guard, Sink, TraceServiceClient<TracedService
     (guard, sink, TraceServiceClient::new(layer.layer(channel)))
 }
 
-fn asking(answer: &'static str) -> Request<ExportTraceServiceRequest> {
+pub(crate) fn asking(answer: &'static str) -> Request<ExportTraceServiceRequest> {
     let mut request = Request::new(ExportTraceServiceRequest::default());
     request
         .metadata_mut()

@@ -7,6 +7,8 @@ mod export;
 mod grpc;
 mod http;
 mod logs;
+mod metrics;
+mod presets;
 mod spans;
 mod task;
 mod tls;

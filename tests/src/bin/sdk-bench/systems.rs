@@ -14,6 +14,7 @@ use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, SpanData, SpanExporter,
 };
 use spanloom::Guard;
+use spanloom::testing::FakeCollector;
 use tracing::subscriber::{NoSubscriber, with_default};
 use tracing_subscriber::Registry;
 use tracing_subscriber::layer::SubscriberExt;
@@ -89,6 +90,19 @@ pub(crate) fn start(variable: &'static str, value: &'static str) -> Result<Guard
         .environment(lookup)
         .exporter(Discard)
         .start()?)
+}
+
+/// The same, which also measures requests and tells this collector about them.
+pub(crate) fn start_measuring(sampler: &'static str, collector: &FakeCollector) -> Result<Guard> {
+    let endpoint = collector.http_endpoint();
+    let lookup = move |name: &str| match name {
+        "OTEL_BSP_MAX_QUEUE_SIZE" => Some(QUEUE_SPANS_MAX.to_string()),
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT" => Some(format!("{endpoint}/v1/metrics")),
+        "OTEL_TRACES_SAMPLER" => Some(sampler.to_owned()),
+        _ => None,
+    };
+    let builder = spanloom::builder().environment(lookup).metrics(true);
+    Ok(builder.exporter(Discard).start()?)
 }
 
 /// The same of plain OpenTelemetry.

@@ -1,0 +1,121 @@
+//! One request, from its start to its end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::http::uri::Authority;
+use ::http::{Request, StatusCode, Version, header};
+use opentelemetry::time;
+use opentelemetry::trace::SpanContext;
+
+use super::Metrics;
+use super::histogram::Exemplar;
+use super::series::{Series, Text};
+use super::totals::unix_nano;
+use crate::http::{Role, known_method, protocol_version};
+use crate::settings::ExemplarFilter;
+
+/// A request under way. It is counted when it is finished.
+#[derive(Debug)]
+pub(crate) struct Measure {
+    metrics: Arc<Metrics>,
+    start: Instant,
+    series: Series,
+}
+
+impl Measure {
+    /// Starts the clock.
+    pub(crate) fn start(metrics: &Arc<Metrics>, series: Series) -> Self {
+        Self {
+            metrics: Arc::clone(metrics),
+            start: Instant::now(),
+            series,
+        }
+    }
+
+    pub(crate) fn of_request<B>(metrics: &Arc<Metrics>, role: Role, request: &Request<B>) -> Self {
+        let mut series = Series::new(role);
+        let uri = request.uri();
+        if role.is_grpc() {
+            series.name = uri
+                .path_and_query()
+                .map_or(Text::None, |path| Text::Path(path.clone()));
+        } else {
+            series.method = known_method(request.method());
+        }
+        match role {
+            Role::HttpServer => {
+                series.scheme = match uri.scheme_str() {
+                    Some("https") => "https",
+                    _ => "http",
+                };
+                series.name = route(request);
+                series.version = protocol_version(request.version()).unwrap_or("");
+            }
+            Role::HttpClient | Role::GrpcClient => {
+                let from_header = || {
+                    let host = request.headers().get(header::HOST)?;
+                    Authority::try_from(host.as_bytes()).ok()
+                };
+                if let Some(authority) = uri.authority().cloned().or_else(from_header) {
+                    let default = if uri.scheme_str() == Some("https") {
+                        443
+                    } else {
+                        80
+                    };
+                    series.port = authority.port_u16().unwrap_or(default);
+                    series.server = Text::Host(authority);
+                }
+            }
+            Role::GrpcServer => {}
+        }
+        Self::start(metrics, series)
+    }
+
+    pub(crate) fn on_head(&mut self, status: StatusCode, version: Version) {
+        if !self.series.role.is_grpc() {
+            self.series.status = status.as_u16();
+            self.series.version = protocol_version(version).unwrap_or("");
+        }
+    }
+
+    pub(crate) fn on_code(&mut self, code: &'static str) {
+        self.series.code = code;
+        if self.series.role == Role::GrpcServer && code == "UNIMPLEMENTED" {
+            // Anybody can ask for any name.
+            self.series.name = Text::Static("_OTHER");
+        }
+    }
+
+    pub(crate) fn fail(&mut self, error_type: &'static str) {
+        self.series.error = error_type;
+    }
+
+    /// Counts the request, and shows its span where that is to be shown.
+    pub(crate) fn finish(self, span: &SpanContext) {
+        let duration_ns = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let is_shown = match self.metrics.filter {
+            ExemplarFilter::TraceBased => span.is_sampled(),
+            ExemplarFilter::AlwaysOn => true,
+            ExemplarFilter::AlwaysOff => false,
+        };
+        let exemplar = is_shown.then(|| Exemplar {
+            time_unix_nano: unix_nano(time::now()),
+            duration_ns,
+            trace_id: span.trace_id(),
+            span_id: span.span_id(),
+        });
+        self.metrics.record(self.series, duration_ns, exemplar);
+    }
+}
+
+#[cfg(feature = "axum")]
+fn route<B>(request: &Request<B>) -> Text {
+    let route = request.extensions().get::<axum::extract::MatchedPath>();
+    route.map_or(Text::None, |route| Text::Route(route.clone()))
+}
+
+#[cfg(not(feature = "axum"))]
+fn route<B>(_request: &Request<B>) -> Text {
+    Text::None
+}

@@ -1,0 +1,201 @@
+//! What a request is counted under: few values, so no path, no query and no peer.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use ::http::uri::{Authority, PathAndQuery};
+use opentelemetry::KeyValue;
+
+use crate::http::Role;
+
+/// The attributes of one line of figures, cheap to make from a request: texts stay where the
+/// request has them until a table keeps the series.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Series {
+    pub(crate) role: Role,
+    is_overflow: bool,
+    /// `http.request.method`.
+    pub(crate) method: &'static str,
+    /// `http.route` of a server, `rpc.method` of gRPC.
+    pub(crate) name: Text,
+    /// `url.scheme` of a server.
+    pub(crate) scheme: &'static str,
+    /// `network.protocol.version`.
+    pub(crate) version: &'static str,
+    /// `server.address` and `server.port` of a client.
+    pub(crate) server: Text,
+    pub(crate) port: u16,
+    /// `http.response.status_code`, 0 without a response.
+    pub(crate) status: u16,
+    /// `rpc.response.status_code`.
+    pub(crate) code: &'static str,
+    /// `error.type`, where neither status nor code is one.
+    pub(crate) error: &'static str,
+}
+
+impl Series {
+    pub(crate) fn new(role: Role) -> Self {
+        Self {
+            role,
+            is_overflow: false,
+            method: "",
+            name: Text::None,
+            scheme: "",
+            version: "",
+            server: Text::None,
+            port: 0,
+            status: 0,
+            code: "",
+            error: "",
+        }
+    }
+
+    pub(super) fn overflow(role: Role) -> Self {
+        Self {
+            is_overflow: true,
+            ..Self::new(role)
+        }
+    }
+
+    /// Lets go of the request: its head may hold a whole buffer of its connection.
+    pub(super) fn into_owned(self) -> Self {
+        Self {
+            name: self.name.into_owned(),
+            server: self.server.into_owned(),
+            ..self
+        }
+    }
+
+    /// In the order of the conventions' tables.
+    pub(super) fn attributes(&self) -> Vec<KeyValue> {
+        if self.is_overflow {
+            return vec![KeyValue::new("otel.metric.overflow", true)];
+        }
+        let mut attributes = Vec::with_capacity(8);
+        let mut text = |key: &'static str, value: &str| {
+            if !value.is_empty() {
+                attributes.push(KeyValue::new(key, value.to_owned()));
+            }
+        };
+        let status = self.status.to_string();
+        let error = match (self.error, self.role.is_grpc()) {
+            ("", true) if self.role.is_error_code(self.code) => self.code,
+            ("", false) if self.role.is_error_status(self.status) => &status,
+            (error, _) => error,
+        };
+        if self.role.is_grpc() {
+            text("rpc.system.name", "grpc");
+            text("rpc.method", self.name.as_str());
+            text("rpc.response.status_code", self.code);
+        } else {
+            text("http.request.method", self.method);
+            text("url.scheme", self.scheme);
+            text("http.route", self.name.as_str());
+            text("network.protocol.version", self.version);
+        }
+        text("error.type", error);
+        text("server.address", self.server.as_str());
+        let numbers = [
+            ("server.port", self.port),
+            ("http.response.status_code", self.status),
+        ];
+        let numbers = numbers.into_iter().filter(|(_, value)| *value != 0);
+        attributes.extend(numbers.map(|(key, value)| KeyValue::new(key, i64::from(value))));
+        attributes
+    }
+}
+
+/// A text of a request, where the request has it.
+#[derive(Clone, Debug)]
+pub(crate) enum Text {
+    None,
+    Static(&'static str),
+    Owned(Box<str>),
+    /// The path without its first slash, which is a method of gRPC.
+    Path(PathAndQuery),
+    /// The host in it.
+    Host(Authority),
+    #[cfg(feature = "axum")]
+    Route(axum::extract::MatchedPath),
+}
+
+impl Text {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::None => "",
+            Self::Static(text) => text,
+            Self::Owned(text) => text,
+            Self::Path(path) => path.path().strip_prefix('/').unwrap_or(path.path()),
+            Self::Host(authority) => authority.host(),
+            #[cfg(feature = "axum")]
+            Self::Route(route) => route.as_str(),
+        }
+    }
+
+    fn into_owned(self) -> Self {
+        match self {
+            Self::None | Self::Static(_) | Self::Owned(_) => self,
+            other => Self::Owned(other.as_str().into()),
+        }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Text {}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+/// Hashes eight bytes at a step. The standard library's hash takes half of what a request may
+/// cost here, and withstands attacks that a table of at most [`SERIES_MAX`](super::SERIES_MAX)
+/// lines need not fear.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Folded;
+
+impl BuildHasher for Folded {
+    type Hasher = Fold;
+
+    fn build_hasher(&self) -> Fold {
+        Fold(0)
+    }
+}
+
+pub(super) struct Fold(u64);
+
+impl Fold {
+    fn fold(&mut self, word: u64) {
+        // The golden ratio: odd, and its bits look like none in particular.
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+impl Hasher for Fold {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        words
+            .iter()
+            .for_each(|word| self.fold(u64::from_le_bytes(*word)));
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.fold(u64::from_le_bytes(last));
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.fold(number.into());
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.fold(number.into());
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}

@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
+mod amqp;
 mod child;
 mod export;
 mod grpc;
 mod http;
+mod kafka;
 mod logs;
+mod messaging;
+mod nats;
 mod spans;
 mod task;
 mod tls;

@@ -1,0 +1,84 @@
+//! A message on its way to a broker.
+
+use std::fmt::Display;
+
+use opentelemetry::propagation::{Extractor, Injector};
+use opentelemetry::trace::{SpanKind, TraceContextExt};
+use opentelemetry::{Context, KeyValue, Value};
+
+use super::outcome::{fail, fail_unfinished};
+use super::{Operation, Tracing};
+
+/// The span of a message that is being sent. Dropped before it is finished it says so.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    context: Context,
+    has_own_context: bool,
+    is_finished: bool,
+}
+
+impl Tracing {
+    /// Starts the span of a message with these headers, if it has any.
+    pub(crate) fn send(
+        &self,
+        headers: Option<&dyn Extractor>,
+        describe: impl FnOnce() -> Operation,
+    ) -> Sending {
+        // The conventions: a context that the program gave the message is not replaced.
+        let own = headers.and_then(|headers| self.creation_context(headers));
+        let has_own_context = own.is_some();
+        let kind = match has_own_context {
+            true => SpanKind::Client,
+            false => SpanKind::Producer,
+        };
+        let describe = || describe().into_builder(self, kind, own);
+        Sending {
+            context: self.spans.start(describe, &Context::current()),
+            has_own_context,
+            is_finished: false,
+        }
+    }
+
+    /// Writes the context of a message into its headers, unless the program did.
+    pub(crate) fn inject(&self, sending: &Sending, headers: &mut dyn Injector) {
+        if !sending.has_own_context {
+            self.spans.inject(&sending.context, headers);
+        }
+    }
+}
+
+impl Sending {
+    /// With the message's span, to send it in.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Says what is known only now. Not asked when nobody will read it.
+    pub(crate) fn record<const N: usize>(&self, attributes: impl FnOnce() -> [KeyValue; N]) {
+        let span = self.context.span();
+        if span.is_recording() {
+            span.set_attributes(attributes());
+        }
+    }
+
+    /// Ends the span of a message that has arrived, or of which nothing more will be heard.
+    pub(crate) fn succeed(&mut self) {
+        self.is_finished = true;
+        self.context.span().end();
+    }
+
+    /// Ends the span of a message that was not taken.
+    pub(crate) fn fail(&mut self, error_type: impl Into<Value>, error: &dyn Display) {
+        fail(&self.context, error_type, error);
+        self.succeed();
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            fail_unfinished(&self.context, "sending");
+            self.context.span().end();
+        }
+    }
+}

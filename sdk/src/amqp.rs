@@ -108,7 +108,10 @@ impl PublishTraced for Channel {
         let context = sending.context().clone();
         let publish = self.basic_publish(exchange, routing_key, options, payload, properties);
         match publish.with_context(context).await {
-            Ok(confirm) => Ok(TracedConfirm { confirm, sending }),
+            Ok(confirm) => {
+                sending.take_over();
+                Ok(TracedConfirm { confirm, sending })
+            }
             Err(error) => {
                 sending.fail(error_type(&error), &error);
                 Err(error)
@@ -138,13 +141,6 @@ impl Future for TracedConfirm {
             Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => sending.succeed(),
         }
         Poll::Ready(confirmed)
-    }
-}
-
-impl Drop for TracedConfirm {
-    fn drop(&mut self) {
-        // Nobody has to wait for a confirm: the message is on its way all the same.
-        self.sending.succeed();
     }
 }
 

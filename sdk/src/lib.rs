@@ -57,6 +57,7 @@ mod export;
 mod guard;
 mod http;
 mod log;
+mod panic;
 mod percent;
 mod propagator;
 mod resource;

@@ -34,16 +34,3 @@ pub(super) fn fail(context: &Context, error_type: impl Into<Value>, description:
         span.set_status(Status::error(description.to_string()));
     }
 }
-
-/// Marks the span of work that stopped half way: who waited for it is gone, or it panicked.
-pub(super) fn fail_unfinished(context: &Context, what: &str) {
-    if std::thread::panicking() {
-        fail(context, "panic", &format_args!("{what} panicked"));
-    } else {
-        fail(
-            context,
-            "cancelled",
-            &format_args!("{what} was dropped before its end"),
-        );
-    }
-}

@@ -1,12 +1,16 @@
 //! A message in work.
 
+use std::future::poll_fn;
+use std::pin::pin;
+
 use opentelemetry::Context;
 use opentelemetry::baggage::{BaggageExt, KeyValueMetadata};
 use opentelemetry::propagation::Extractor;
 use opentelemetry::trace::{FutureExt, SpanContext, SpanKind, TraceContextExt};
 
-use super::outcome::{Outcome, fail, fail_unfinished};
+use super::outcome::{Outcome, fail};
 use super::{Operation, Tracing};
+use crate::panic::recording_panics;
 
 /// A message from a broker, as its library hands it out.
 pub trait Message {
@@ -39,13 +43,17 @@ pub trait ProcessTraced: Message + Sized {
         F: Future<Output: Outcome>,
     {
         async move {
-            let processing = Processing(self.process_context_by(tracing));
+            let context = self.process_context_by(tracing);
+            let mut processing = Processing(Some(context.clone()));
             let future = {
                 // The closure may make spans before its future begins.
-                let _attached = processing.0.clone().attach();
-                work(self)
+                let _attached = context.clone().attach();
+                recording_panics(&mut processing.0, || work(self))
             };
-            let outcome = future.with_context(processing.0.clone()).await;
+            let mut future = pin!(future.with_context(context));
+            let outcome =
+                poll_fn(|task| recording_panics(&mut processing.0, || future.as_mut().poll(task)));
+            let outcome = outcome.await;
             processing.finish(&outcome);
             outcome
         }
@@ -108,21 +116,27 @@ impl Tracing {
 }
 
 /// Work on a message. Dropped before it is finished it says so.
-struct Processing(Context);
+struct Processing(Option<Context>);
 
 impl Processing {
-    fn finish(self, outcome: &impl Outcome) {
+    fn finish(mut self, outcome: &impl Outcome) {
+        let Some(context) = self.0.take() else { return };
         if let Some((error_type, error)) = outcome.error() {
-            fail(&self.0, error_type, error);
+            fail(&context, error_type, error);
         }
-        self.0.span().end();
+        context.span().end();
     }
 }
 
 impl Drop for Processing {
     fn drop(&mut self) {
-        // Nothing is recorded any more once the span has ended.
-        fail_unfinished(&self.0, "processing");
-        self.0.span().end();
+        if let Some(context) = self.0.take() {
+            fail(
+                &context,
+                "cancelled",
+                &"the work was dropped before its end",
+            );
+            context.span().end();
+        }
     }
 }

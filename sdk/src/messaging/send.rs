@@ -6,15 +6,16 @@ use opentelemetry::propagation::{Extractor, Injector};
 use opentelemetry::trace::{SpanKind, TraceContextExt};
 use opentelemetry::{Context, KeyValue, Value};
 
-use super::outcome::{fail, fail_unfinished};
+use super::outcome::fail;
 use super::{Operation, Tracing};
 
-/// The span of a message that is being sent. Dropped before it is finished it says so.
+/// The span of a message that is being sent. It may be dropped before it is finished.
 #[derive(Debug)]
 pub(crate) struct Sending {
     context: Context,
     has_own_context: bool,
-    is_finished: bool,
+    /// The message is on its way, whoever waits for its arrival.
+    is_taken: bool,
 }
 
 impl Tracing {
@@ -35,7 +36,7 @@ impl Tracing {
         Sending {
             context: self.spans.start(describe, &Context::current()),
             has_own_context,
-            is_finished: false,
+            is_taken: false,
         }
     }
 
@@ -61,9 +62,13 @@ impl Sending {
         }
     }
 
-    /// Ends the span of a message that has arrived, or of which nothing more will be heard.
+    /// The message is on its way: from now on nobody has to wait for its arrival.
+    pub(crate) fn take_over(&mut self) {
+        self.is_taken = true;
+    }
+
+    /// Ends the span of a message that has arrived.
     pub(crate) fn succeed(&mut self) {
-        self.is_finished = true;
         self.context.span().end();
     }
 
@@ -76,9 +81,14 @@ impl Sending {
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        if !self.is_finished {
-            fail_unfinished(&self.context, "sending");
-            self.context.span().end();
+        // All of this does nothing when the span has ended.
+        if !self.is_taken {
+            fail(
+                &self.context,
+                "cancelled",
+                &"sending was dropped before its end",
+            );
         }
+        self.context.span().end();
     }
 }

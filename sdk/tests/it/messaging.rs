@@ -157,7 +157,7 @@ async fn a_handler_that_fails_panics_or_is_dropped_makes_an_error() {
         .process_traced_by(&tracing, async |_| Err(std::fmt::Error))
         .await;
     failed.unwrap_err();
-    let handler = async |message: Message| assert!(message.payload.is_empty());
+    let handler = async |message: Message| assert!(message.payload.is_empty(), "no {}", "tea");
     let panics = message(&[]).process_traced_by(&tracing, handler);
     AssertUnwindSafe(panics).catch_unwind().await.unwrap_err();
     let waits =
@@ -172,9 +172,9 @@ async fn a_handler_that_fails_panics_or_is_dropped_makes_an_error() {
         sink.tree(&["error.type"]),
         "\
 CONSUMER process orders error.type=core::fmt::Error ERROR: an error occurred when formatting an argument
-CONSUMER process orders error.type=panic ERROR: processing panicked
-CONSUMER process orders error.type=cancelled ERROR: processing was dropped before its end
-CONSUMER process orders error.type=panic ERROR: processing panicked
+CONSUMER process orders error.type=panic ERROR: no tea
+CONSUMER process orders error.type=cancelled ERROR: the work was dropped before its end
+CONSUMER process orders error.type=panic ERROR: no cup
 "
     );
 }

@@ -25,15 +25,24 @@
 //! [`tower::ServerLayer`] gives each request to a tower or axum service a SERVER span that
 //! continues the trace of the sidecar in front of it. [`tower::ClientLayer`] and
 //! [`reqwest::SendTraced`] give each outgoing request a CLIENT span and send its context along;
-//! [`grpc`] does both for tonic, and [`task`] takes the context to other tasks and threads. All of
-//! them stand on the OpenTelemetry API rather than on `tracing` spans, which cost several times as
-//! much. The feature `testing` adds a kit for tests of traced programs.
+//! [`grpc`] does both for tonic, and [`task`] takes the context to other tasks and threads. The
+//! features `rdkafka`, `lapin` and `async-nats` do the same for messages over Kafka, RabbitMQ and
+//! NATS. All of them stand on the OpenTelemetry API rather than on `tracing` spans, which cost
+//! several times as much. The feature `testing` adds a kit for tests of traced programs.
 //!
 //! What this crate is not: an API of its own. Spans are made with [`opentelemetry`] or `tracing`.
 //! The OpenTelemetry crates keep their state in globals, so two versions of them in one program do
 //! not see each other; use the ones that are re-exported here.
 
+#[cfg(feature = "lapin")]
+pub mod amqp;
 pub mod grpc;
+#[cfg(feature = "rdkafka")]
+pub mod kafka;
+#[cfg(any(feature = "async-nats", feature = "lapin", feature = "rdkafka"))]
+pub mod messaging;
+#[cfg(feature = "async-nats")]
+pub mod nats;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
 pub mod task;
@@ -49,6 +58,7 @@ mod guard;
 mod http;
 mod log;
 mod metrics;
+mod panic;
 mod percent;
 mod preset;
 mod propagator;

@@ -19,7 +19,8 @@ use std::sync::{Once, OnceLock};
 use anyhow::Result;
 use xtask::artifacts::{self, Artifacts};
 use xtask::mesh::Mesh;
-use xtask::{environment, parts};
+use xtask::parts;
+pub use xtask::step::not_run;
 
 /// The mesh that all tests of this binary share, started by the first of them. It ends with the
 /// process. `None` says that Envoy is not there and that the test is to return: outside CI a
@@ -66,20 +67,7 @@ pub fn envoy_and_filter() -> Result<Option<(PathBuf, PathBuf)>> {
 }
 
 fn envoy() -> Result<Option<PathBuf>> {
-    match parts::find_envoy()? {
-        Some(envoy) => Ok(Some(envoy)),
-        None if environment::is_ci() => parts::envoy().map(Some),
-        None => Ok(None),
-    }
-}
-
-/// Says that the running test does not do what it is named for, and what it lacks, past the test
-/// runner's capture of output.
-pub fn not_run(needs: &str) {
-    let thread = std::thread::current();
-    let name = thread.name().unwrap_or("a test");
-    // Nobody to tell if the standard error is closed.
-    let _ = writeln!(std::io::stderr(), "NOT RUN: {name} needs {needs}");
+    parts::wanted("envoy")
 }
 
 /// The shared mesh is in a static, whose destructor never runs: the leash cleans up, and must know

@@ -33,7 +33,14 @@ pub(crate) fn run() -> Result<()> {
         clippy(&[&wasm[..], &["--target", WASM_TARGET]].concat())
     })?;
     step("documentation", || {
-        let mut doc = cargo(&["doc", "--quiet", "--workspace", "--no-deps"]);
+        // No crate here turns on every feature of the SDK.
+        let mut doc = cargo(&[
+            "doc",
+            "--quiet",
+            "--workspace",
+            "--no-deps",
+            "--all-features",
+        ]);
         run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     let filter = build_filter()?;

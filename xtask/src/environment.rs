@@ -20,6 +20,11 @@ pub fn is_ci() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
 }
 
+/// `PATH`: where programs are looked for.
+pub fn path() -> OsString {
+    env::var_os("PATH").unwrap_or_default()
+}
+
 /// `CARGO`: the cargo that runs us, so that what we build uses the same toolchain.
 pub fn cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())

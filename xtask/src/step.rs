@@ -3,6 +3,7 @@
 //! Steps go to the standard error: the standard output is for results (a trace, a table, JSON).
 #![expect(clippy::print_stderr, reason = "this is how the script runner talks")]
 
+use std::io::Write as _;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -28,6 +29,15 @@ pub fn note(text: &str) {
     for line in text.lines() {
         eprintln!("    {line}");
     }
+}
+
+/// Says that the running test does not do what it is named for, and what it lacks, past the test
+/// runner's capture of output.
+pub fn not_run(needs: &str) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("a test");
+    // Nobody to tell if the standard error is closed.
+    let _ = writeln!(std::io::stderr(), "NOT RUN: {name} needs {needs}");
 }
 
 /// Says why the command failed.

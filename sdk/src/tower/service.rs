@@ -1,9 +1,6 @@
 //! The service and the future that all layers share.
 
-use std::any::Any;
-use std::borrow::Cow;
 use std::error::Error as StdError;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
@@ -11,13 +8,14 @@ use std::task::{Context as TaskContext, Poll, ready};
 use ::http::{HeaderName, HeaderValue, Request, Response};
 use ::http_body::Body;
 use ::tower::Service;
+use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt;
-use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use pin_project_lite::pin_project;
 
 use crate::http::{Call, Role, TracedBody};
 use crate::metrics::Measure;
+use crate::panic::recording_panics;
 use crate::trace::SpanSource;
 
 /// What a layer gives to its services.
@@ -132,14 +130,8 @@ where
         let this = self.project();
         let context = this.call.as_ref().map(Call::context);
         let attached = context.cloned().map(Context::attach);
-        let polled = catch_unwind(AssertUnwindSafe(|| this.inner.poll(task)));
+        let polled = recording_panics(this.call, || this.inner.poll(task));
         drop(attached);
-        let polled = polled.unwrap_or_else(|panic| {
-            if let Some(call) = this.call.take() {
-                record_panic(call, panic.as_ref());
-            }
-            resume_unwind(panic)
-        });
         let result = ready!(polled);
         let Some(mut call) = this.call.take() else {
             unreachable!("a future is not polled after it is ready");
@@ -183,19 +175,4 @@ fn traceresponse(context: &Context) -> Option<HeaderValue> {
     let flags = span.trace_flags().to_u8();
     let value = format!("00-{}-{}-{flags:02x}", span.trace_id(), span.span_id());
     HeaderValue::try_from(value).ok()
-}
-
-fn record_panic(mut call: Call, panic: &(dyn Any + Send)) {
-    let message = panic.downcast_ref::<&str>().copied().map(Cow::Borrowed);
-    let message = message.or_else(|| panic.downcast_ref::<String>().cloned().map(Cow::Owned));
-    let message = message.unwrap_or(Cow::Borrowed("a panic without a message"));
-    call.context().span().add_event(
-        "exception",
-        vec![
-            KeyValue::new("exception.type", "panic"),
-            KeyValue::new("exception.message", message.clone()),
-        ],
-    );
-    call.fail("panic", message);
-    call.end(None);
 }

@@ -54,14 +54,18 @@ impl SpanSource {
 
     /// The current context with what a caller sent in its headers.
     pub(crate) fn extract(&self, headers: &dyn Extractor) -> Context {
-        let current = Context::current();
+        self.extract_onto(&Context::current(), headers)
+    }
+
+    /// This context with what a caller sent in its headers.
+    pub(crate) fn extract_onto(&self, context: &Context, headers: &dyn Extractor) -> Context {
         match &self.fixed {
             Some((provider, _)) => provider
                 .core
                 .propagator
-                .extract_with_context(&current, headers),
+                .extract_with_context(context, headers),
             None => global::get_text_map_propagator(|propagator| {
-                propagator.extract_with_context(&current, headers)
+                propagator.extract_with_context(context, headers)
             }),
         }
     }

@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
+mod amqp;
 mod child;
 mod export;
 mod grpc;
 mod http;
+mod kafka;
 mod logs;
+mod messaging;
 mod metrics;
+mod nats;
 mod presets;
 mod spans;
 mod task;

@@ -1,7 +1,7 @@
 //! One process of the mesh: in a group of its own, on the leash, its output in a log file.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -66,12 +66,30 @@ impl Process {
         .with_context(|| self.log_tail())
     }
 
+    /// Waits until the process has written a line with this text to its log.
+    pub fn wait_for_line(&mut self, text: &str) -> Result<()> {
+        let log = self.log.clone();
+        self.wait_for(&format!("the line {text:?}"), || {
+            // Read from the start each time: it is short when a server has just started.
+            let mut log = BufReader::new(File::open(&log)?).split(b'\n');
+            let found = |line: Vec<u8>| String::from_utf8_lossy(&line).contains(text);
+            Ok(log.any(|line| line.is_ok_and(found)).then_some(()))
+        })
+    }
+
     /// Fails when the process has ended.
     pub fn check_alive(&mut self) -> Result<()> {
         if let Some(status) = self.try_wait()? {
             bail!("{} ended ({status})\n{}", self.name, self.log_tail());
         }
         Ok(())
+    }
+
+    /// Asks the process to stop, and fails when it does not. How it ends is its own affair.
+    pub fn end(mut self) -> Result<()> {
+        self.signal(Signal::TERM);
+        let name = self.name.clone();
+        wait::until(&format!("the end of {name}"), || self.try_wait()).map(drop)
     }
 
     /// Asks the process to stop, and fails when it does not or when it ends with a failure.

@@ -30,6 +30,7 @@ pub(crate) struct Connection {
     /// Such as `HTTP/2`; empty if unknown.
     pub(crate) protocol: Vec<u8>,
     peer: Vec<u8>,
+    cluster_name: Vec<u8>,
 }
 
 impl Connection {
@@ -38,6 +39,7 @@ impl Connection {
         direction: Direction::Inbound,
         protocol: Vec::new(),
         peer: Vec::new(),
+        cluster_name: Vec::new(),
     };
 
     fn read(&mut self, host: &mut impl Host, id: Option<i64>) {
@@ -45,6 +47,7 @@ impl Connection {
         self.direction = property::direction(host, None);
         self.protocol = property::bytes(host, property::REQUEST_PROTOCOL).unwrap_or_default();
         self.peer.clear();
+        self.cluster_name.clear();
     }
 
     /// The other end's address and port; empty if unknown.
@@ -59,6 +62,20 @@ impl Connection {
             self.peer = peer;
         }
         self.peer.clone()
+    }
+
+    /// The cluster that the current request went to; empty if it went to none.
+    pub(crate) fn cluster_name(&mut self, host: &mut impl Host) -> Vec<u8> {
+        if self.cluster_name.is_empty() {
+            let name = property::bytes(host, property::CLUSTER_NAME).unwrap_or_default();
+            // Routes choose a cluster for each request, but Istio gives a port of a sidecar one
+            // cluster for all that comes in, and this name.
+            if !name.starts_with(b"inbound|") || self.id.is_none() {
+                return name;
+            }
+            self.cluster_name = name;
+        }
+        self.cluster_name.clone()
     }
 }
 
@@ -143,6 +160,22 @@ mod tests {
         host.properties
             .insert("source.address".to_owned(), "192.0.2.9:0".into());
         check(seen(connections, &mut host), "HTTP/2", "192.0.2.9:0", 2);
+    }
+
+    #[test]
+    fn a_cluster_is_the_connections_only_where_istio_says_so() {
+        let connections = &mut Connections::new();
+        let host = &mut host(7, "HTTP/2", "10.0.0.1:4000");
+        let mut seen = |name: &str| {
+            host.properties
+                .insert("xds.cluster_name".to_owned(), name.into());
+            let name = connections.current(host).cluster_name(host);
+            String::from_utf8(name).unwrap()
+        };
+        assert_eq!(seen("outbound|80||a"), "outbound|80||a");
+        assert_eq!(seen("inbound-vip|80|http|b"), "inbound-vip|80|http|b");
+        assert_eq!(seen("inbound|8080||"), "inbound|8080||");
+        assert_eq!(seen("inbound|9090||"), "inbound|8080||");
     }
 
     #[test]

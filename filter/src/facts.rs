@@ -73,11 +73,11 @@ impl Facts {
             false => Vec::new(),
         };
         let protocol = connection.protocol.clone();
+        let cluster_name = connection.cluster_name(host);
         let mut asked = |is_said: bool, path| match is_said {
             true => property::bytes(host, path).unwrap_or_default(),
             false => Vec::new(),
         };
-        let cluster_name = asked(true, property::CLUSTER_NAME);
         let route_name = asked(settings.reads_route_name(), property::ROUTE_NAME);
         let upstream_address = asked(says_all || is_outbound, property::UPSTREAM_ADDRESS);
         let code_details = match is_plain {

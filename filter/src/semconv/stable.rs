@@ -94,7 +94,7 @@ pub(crate) fn response(attributes: &mut AttributesWriter<'_>, facts: &Facts, out
         attributes.attribute("envoy.response_flags", &*names);
     }
     if !facts.protocol.is_empty() {
-        attributes.attribute("network.protocol.name", "http");
+        // `network.protocol.name` is for others than HTTP.
         attributes.attribute_lossy("network.protocol.version", version(&facts.protocol));
     }
     let sizes = [

@@ -52,17 +52,19 @@ fn a_request_costs_few_host_calls() {
 /// A plain request, after others on its connection. The figures are promises of the README.
 #[test]
 fn a_plain_request_costs_what_the_readme_says() {
-    let get = Exchange::get("/cart").property("connection_id", Value::Int(7));
-    let mut plain = get.clone();
+    let mut plain = Exchange::get("/cart").property("connection_id", Value::Int(7));
     plain
         .response
         .push((b"content-length".to_vec(), b"512".to_vec()));
-    for (direction, n_hostcalls) in [(Direction::Inbound, 8), (Direction::Outbound, 10)] {
-        assert_eq!(
-            cost("", direction, &plain).n_hostcalls,
-            n_hostcalls,
-            "{direction:?}"
-        );
+    let outbound = plain
+        .clone()
+        .property("xds.cluster_name", Value::text("outbound|80||cart"));
+    for (direction, exchange, n_hostcalls) in [
+        (Direction::Inbound, plain, 7),
+        (Direction::Outbound, outbound, 10),
+    ] {
+        let cost = cost("", direction, &exchange);
+        assert_eq!(cost.n_hostcalls, n_hostcalls, "{direction:?}");
     }
 }
 

@@ -77,6 +77,10 @@ impl EnvoyOptions {
     }
 }
 
+/// The clusters of the application and of what it calls, as Istio names them.
+const INBOUND_CLUSTER: &str = "inbound|8080||";
+const OUTBOUND_CLUSTER: &str = "outbound|8080||stock.shop.svc.cluster.local";
+
 /// A running Envoy with an inbound and an outbound listener; stopped when dropped.
 pub struct Envoy {
     process: Process,
@@ -216,8 +220,8 @@ impl Envoy {
 
 fn configuration(options: &EnvoyOptions, folder: &Path) -> Result<Value> {
     let listeners = [
-        listener(options, folder, "inbound", "INBOUND", "app")?,
-        listener(options, folder, "outbound", "OUTBOUND", "next")?,
+        listener(options, folder, "inbound", "INBOUND", INBOUND_CLUSTER)?,
+        listener(options, folder, "outbound", "OUTBOUND", OUTBOUND_CLUSTER)?,
     ];
     Ok(json!({
         "node": {
@@ -238,8 +242,8 @@ fn configuration(options: &EnvoyOptions, folder: &Path) -> Result<Value> {
         "static_resources": {
             "listeners": listeners,
             "clusters": [
-                cluster("app", options.app, false),
-                cluster("next", options.next, false),
+                cluster(INBOUND_CLUSTER, options.app, false),
+                cluster(OUTBOUND_CLUSTER, options.next, false),
                 cluster("otel_collector", options.sink, true),
                 cluster("otel_collector_http", options.sink, false),
             ]

@@ -91,7 +91,7 @@ async fn each_request_of_a_connection_is_described_in_full() {
             span,
             &[
                 ("url.path", "/api/orders/4711"),
-                ("envoy.upstream_cluster", "app"),
+                ("envoy.upstream_cluster", "inbound|8080||"),
             ],
         );
         assert_eq!(
@@ -105,7 +105,8 @@ async fn each_request_of_a_connection_is_described_in_full() {
     // The same root serves the other direction, over another connection.
     for span in attributes(&envoy, &sink, "outbound", 2).await {
         check(&span, &both);
-        check(&span, &[("envoy.upstream_cluster", "next")]);
+        let cluster = "outbound|8080||stock.shop.svc.cluster.local";
+        check(&span, &[("envoy.upstream_cluster", cluster)]);
         assert!(span["url.full"].ends_with("/api/orders/4711?expand=items"));
         assert_eq!(port(&span, "network.peer.port"), upstream_port);
     }

@@ -120,9 +120,13 @@ impl Builder {
     }
 
     /// Measures how long requests take, in the layers and in `send_traced`, sampled or not, and
-    /// exports histograms with exemplars over OTLP, unless `OTEL_METRICS_EXPORTER` says where to.
+    /// exports histograms in seconds over OTLP, unless `OTEL_METRICS_EXPORTER` says where to:
+    /// `http.server.request.duration`, `http.client.request.duration`, `rpc.server.call.duration`
+    /// and `rpc.client.call.duration` of the semantic conventions. Each bucket has the last sampled
+    /// span that fell into it as its exemplar.
     ///
-    /// Off by default: a collector that takes traces only, as Spanloom's own, refuses metrics.
+    /// Off by default: a collector that takes traces only, as Spanloom's own, refuses metrics. In
+    /// tests `testing::Sink::figures` shows them.
     pub fn metrics(mut self, is_wanted: bool) -> Self {
         self.has_metrics = is_wanted;
         self

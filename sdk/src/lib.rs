@@ -30,6 +30,9 @@
 //! NATS. All of them stand on the OpenTelemetry API rather than on `tracing` spans, which cost
 //! several times as much. The feature `testing` adds a kit for tests of traced programs.
 //!
+//! On wish the same layers measure how long requests take, and export histograms whose buckets
+//! point to spans: [`Builder::metrics`].
+//!
 //! What this crate is not: an API of its own. Spans are made with [`opentelemetry`] or `tracing`.
 //! The OpenTelemetry crates keep their state in globals, so two versions of them in one program do
 //! not see each other; use the ones that are re-exported here.

@@ -14,6 +14,8 @@
 //! assert_eq!(sink.tree(&[]), "INTERNAL bake\n  INTERNAL knead\n");
 //! ```
 //!
+//! What the layers measure is a text, too: [`Sink::figures`].
+//!
 //! [`start`] installs nothing for the process, so tests that run side by side do not see each
 //! other's spans; give its provider to the layers (`with_tracer_provider`). Code that takes the
 //! global provider needs `testing::builder(&sink).init()`, once a process.

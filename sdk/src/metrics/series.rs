@@ -9,7 +9,7 @@ use crate::http::Role;
 
 /// The attributes of one line of figures, cheap to make from a request: texts stay where the
 /// request has them until a table keeps the series.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(crate) struct Series {
     pub(crate) role: Role,
     is_overflow: bool,
@@ -104,6 +104,46 @@ impl Series {
     }
 }
 
+impl PartialEq for Series {
+    fn eq(&self, other: &Self) -> bool {
+        let numbers = |series: &Self| (series.role, series.is_overflow, series.port, series.status);
+        numbers(self) == numbers(other)
+            && is_same(self.name.as_str(), other.name.as_str())
+            && is_same(self.server.as_str(), other.server.as_str())
+            && is_same(self.method, other.method)
+            && is_same(self.code, other.code)
+            && is_same(self.error, other.error)
+            && is_same(self.scheme, other.scheme)
+            && is_same(self.version, other.version)
+    }
+}
+
+impl Eq for Series {}
+
+impl Hash for Series {
+    /// Of words that come from a short list the first letter and the length do.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let word = |word: &str| {
+            let first = u64::from(word.bytes().next().unwrap_or(0));
+            first << 8 | word.len() as u64
+        };
+        let words = word(self.method) << 48 ^ word(self.code) << 24 ^ word(self.error);
+        let numbers = u64::from(self.port) << 32 | u64::from(self.status);
+        state.write_u64(words ^ (self.role as u64) << 44);
+        state.write_u64(numbers);
+        state.write(self.name.as_str().as_bytes());
+        state.write(self.server.as_str().as_bytes());
+    }
+}
+
+/// Whether two texts are the same, mostly without reading them: words that come from a list are
+/// one in memory. And never reads empty ones, which have addresses like 1: glibc's `memcmp` loads
+/// from there under a mask, and a processor takes a hundred nanoseconds to find that harmless.
+fn is_same(one: &str, other: &str) -> bool {
+    one.len() == other.len()
+        && (one.is_empty() || std::ptr::eq(one, other) || one.as_bytes() == other.as_bytes())
+}
+
 /// A text of a request, where the request has it.
 #[derive(Clone, Debug)]
 pub(crate) enum Text {
@@ -139,20 +179,6 @@ impl Text {
     }
 }
 
-impl PartialEq for Text {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl Eq for Text {}
-
-impl Hash for Text {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
-
 /// Hashes eight bytes at a step. The standard library's hash takes half of what a request may
 /// cost here, and withstands attacks that a table of at most [`SERIES_MAX`](super::SERIES_MAX)
 /// lines need not fear.
@@ -182,17 +208,14 @@ impl Hasher for Fold {
         words
             .iter()
             .for_each(|word| self.fold(u64::from_le_bytes(*word)));
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        self.fold(u64::from_le_bytes(last));
+        let last = rest
+            .iter()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte));
+        self.fold(last ^ (bytes.len() as u64) << 56);
     }
 
-    fn write_u8(&mut self, number: u8) {
-        self.fold(number.into());
-    }
-
-    fn write_u16(&mut self, number: u16) {
-        self.fold(number.into());
+    fn write_u64(&mut self, number: u64) {
+        self.fold(number);
     }
 
     fn finish(&self) -> u64 {

@@ -243,7 +243,7 @@ async fn calls_over_grpc_are_counted_by_method_and_code() {
 }
 
 /// Makes one request to a service that answers with nothing.
-fn request_through(layer: ServerLayer) {
+pub(crate) fn request_through(layer: ServerLayer) {
     let service = tower::service_fn(async |_: http::Request<Body>| {
         Ok::<_, Infallible>(http::Response::new(Body::empty()))
     });

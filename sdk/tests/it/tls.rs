@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::routing::post;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use spanloom::opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+use spanloom::tower::ServerLayer;
 use spanloom::{Error, Guard};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +18,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
 use tokio_rustls::server::TlsStream;
+
+use crate::metrics::request_through;
 
 /// An authority, and a certificate by it for `localhost` that both sides show.
 struct Files {
@@ -87,8 +90,13 @@ async fn listen(files: &Files, protocol: &[u8]) -> SocketAddr {
     };
     let app = axum::Router::new()
         .route("/v1/traces", post(|| async {}))
+        .route("/v1/metrics", post(|| async {}))
         .route(
             "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            post(answer),
+        )
+        .route(
+            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
             post(answer),
         );
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -129,11 +137,14 @@ fn start(variables: Vec<(&'static str, String)>) -> Result<Guard, Error> {
     spanloom::builder().environment(lookup).start()
 }
 
-/// Sends a span and says whether it arrived.
+/// Sends a span and a request's duration, as far as there is an exporter for each, and says whether
+/// they arrived.
 async fn send(variables: Vec<(&'static str, String)>) -> Result<(), Error> {
     let sent = tokio::task::spawn_blocking(move || {
         let guard = start(variables)?;
-        guard.tracer_provider().tracer("test").start("one").end();
+        let provider = guard.tracer_provider();
+        provider.tracer("test").start("one").end();
+        request_through(ServerLayer::new().with_tracer_provider(provider));
         guard.shutdown()
     });
     sent.await.unwrap()
@@ -143,13 +154,25 @@ async fn send(variables: Vec<(&'static str, String)>) -> Result<(), Error> {
 async fn both_sides_show_their_certificates_over_every_protocol() {
     let files = files();
     let path = |path: &PathBuf| path.to_str().unwrap().to_owned();
-    for (name, protocol) in [("grpc", &b"h2"[..]), ("http/protobuf", &b"http/1.1"[..])] {
+    let (grpc, http) = (("grpc", &b"h2"[..]), ("http/protobuf", &b"http/1.1"[..]));
+    let traces = "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY";
+    let metrics = "OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY";
+    for ((name, protocol), key) in [
+        (grpc, traces),
+        (http, traces),
+        (grpc, metrics),
+        (http, metrics),
+    ] {
         let address = listen(&files, protocol).await;
         let endpoint = format!("https://localhost:{}", address.port());
         let mut variables = vec![
             ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", name.to_owned()),
         ];
+        if key == metrics {
+            variables.push(("OTEL_TRACES_EXPORTER", "none".to_owned()));
+            variables.push(("OTEL_METRICS_EXPORTER", "otlp".to_owned()));
+        }
         assert!(
             send(variables.clone()).await.is_err(),
             "{name}: an unknown authority"
@@ -163,7 +186,7 @@ async fn both_sides_show_their_certificates_over_every_protocol() {
             "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
             path(&files.certificate),
         ));
-        variables.push(("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", path(&files.key)));
+        variables.push((key, path(&files.key)));
         let sent = send(variables).await;
         assert!(
             sent.is_ok(),

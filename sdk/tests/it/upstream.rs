@@ -4,8 +4,10 @@
 
 use std::net::TcpListener;
 use std::panic::catch_unwind;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{
     Link, Span as _, SpanKind, TraceContextExt, TraceId, Tracer as _, TracerProvider as _,
@@ -13,7 +15,12 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, Key, KeyValue, global};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkError;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::metrics::data::{
+    AggregatedMetrics, MetricData, ResourceMetrics, ScopeMetrics,
+};
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{
     Sampler, SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample,
@@ -187,4 +194,51 @@ fn program() {
         sink.spans().len()
     );
     println!("value: {}", sink.spans()[0].attributes[0].value);
+}
+
+/// Keeps how many exemplars there were in the histograms of the last export.
+#[derive(Clone, Default)]
+struct CountExemplars(Arc<Mutex<Option<usize>>>);
+
+impl PushMetricExporter for CountExemplars {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        let metrics = metrics.scope_metrics().flat_map(ScopeMetrics::metrics);
+        let counts = metrics.map(|metric| match metric.data() {
+            AggregatedMetrics::F64(MetricData::Histogram(histogram)) => {
+                let points = histogram.data_points();
+                points.map(|point| point.exemplars().count()).sum()
+            }
+            _ => 0,
+        });
+        *self.0.lock().unwrap() = Some(counts.sum());
+        Ok(())
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn temporality(&self) -> Temporality {
+        Temporality::Cumulative
+    }
+}
+
+#[test]
+fn a_histogram_of_upstream_has_no_exemplars() {
+    let exported = CountExemplars::default();
+    let provider = SdkMeterProvider::builder()
+        .with_periodic_exporter(exported.clone())
+        .build();
+    let histogram = provider.meter("test").f64_histogram("duration").build();
+    let tracer = SdkTracerProvider::builder().build().tracer("test");
+    tracer.in_span("one", |context| {
+        assert!(context.span().span_context().is_sampled());
+        histogram.record(0.5, &[]);
+    });
+    provider.force_flush().unwrap();
+    assert_eq!(*exported.0.lock().unwrap(), Some(0));
 }

@@ -226,6 +226,49 @@ fn is_like(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// The same by the definition, in exponential time.
+    fn is_like_by_definition(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern, text) {
+            ([], text) => text.is_empty(),
+            ([b'*', rest @ ..], text) => {
+                (0..=text.len()).any(|n| is_like_by_definition(rest, &text[n..]))
+            }
+            ([b'?', rest @ ..], [_, text @ ..]) => is_like_by_definition(rest, text),
+            ([a, rest @ ..], [b, text @ ..]) => a == b && is_like_by_definition(rest, text),
+            (_, []) => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_means_what_its_definition_says(
+            pattern in "[ab?*]{0,8}",
+            text in "[ab]{0,10}",
+        ) {
+            let expected = is_like_by_definition(pattern.as_bytes(), text.as_bytes());
+            prop_assert_eq!(is_like(&pattern, &text), expected);
+        }
+
+        #[test]
+        fn whatever_a_daemon_says_a_rule_still_decides(
+            size in any::<f64>(),
+            quota in any::<f64>(),
+            ttl in any::<f64>(),
+            rate in any::<f64>(),
+        ) {
+            let now = Instant::now();
+            let rule = json!({ "RuleName": "r", "FixedRate": 0.5, "ReservoirSize": size });
+            let rule = Rule::read(&rule, "cart", now).unwrap();
+            let target = json!({
+                "FixedRate": rate, "ReservoirQuota": quota, "ReservoirQuotaTTL": ttl,
+            });
+            rule.aim(&target, now, 1e9);
+            let (_, rate) = rule.take(now);
+            prop_assert!((0.0..=1.0).contains(&rate));
+        }
+    }
 
     #[test]
     fn stars_and_question_marks_stand_for_others() {

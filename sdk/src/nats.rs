@@ -25,14 +25,18 @@
 //! `publish`, for its subject is made for one use.
 
 mod headers;
+#[cfg(feature = "jetstream")]
+pub mod jetstream;
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 
+use ::async_nats::error::Error;
 use ::async_nats::{
-    Client, HeaderMap, Message as NatsMessage, PublishError, PublishErrorKind, Request,
-    RequestError, RequestErrorKind, Subject, ToSubject,
+    Client, HeaderMap, Message as NatsMessage, PublishError, Request, RequestError, Subject,
+    ToSubject,
 };
 use bytes::Bytes;
+use opentelemetry::Value;
 use opentelemetry::propagation::Extractor;
 use opentelemetry::trace::FutureExt;
 
@@ -142,7 +146,7 @@ impl PublishTraced for Client {
                 publish.with_context(context).await
             }
         };
-        finish(&mut sending, &published, publish_error_type);
+        finish(&mut sending, &published, error_type);
         published
     }
 
@@ -162,7 +166,7 @@ impl PublishTraced for Client {
             .send_request(subject, request)
             .with_context(context)
             .await;
-        finish(&mut sending, &answer, request_error_type);
+        finish(&mut sending, &answer, error_type);
         answer
     }
 }
@@ -186,10 +190,10 @@ fn send(
     (sending, injector.0)
 }
 
-fn finish<T, E: Display>(
+fn finish<T, E: Display, N: Into<Value>>(
     sending: &mut Sending,
     result: &Result<T, E>,
-    error_type: impl FnOnce(&E) -> &'static str,
+    error_type: impl FnOnce(&E) -> N,
 ) {
     match result {
         Ok(_) => sending.succeed(),
@@ -215,20 +219,7 @@ fn describe(operation: Operation, subject: &Subject) -> Operation {
     }
 }
 
-fn publish_error_type(error: &PublishError) -> &'static str {
-    match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => "MaxPayloadExceeded",
-        PublishErrorKind::InvalidSubject => "InvalidSubject",
-        PublishErrorKind::Send => "Send",
-    }
-}
-
-fn request_error_type(error: &RequestError) -> &'static str {
-    match error.kind() {
-        RequestErrorKind::TimedOut => "TimedOut",
-        RequestErrorKind::NoResponders => "NoResponders",
-        RequestErrorKind::InvalidSubject => "InvalidSubject",
-        RequestErrorKind::MaxPayloadExceeded => "MaxPayloadExceeded",
-        RequestErrorKind::Other => "_OTHER",
-    }
+/// What `error.type` says: the library's name of the kind, such as `NoResponders`.
+fn error_type<K: Clone + Debug + Display + PartialEq>(error: &Error<K>) -> String {
+    format!("{:?}", error.kind())
 }

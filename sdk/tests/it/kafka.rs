@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use opentelemetry::trace::{SpanKind, Tracer as _, TracerProvider as _};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
@@ -162,6 +163,21 @@ async fn an_error_of_the_broker_is_recorded_and_returned() {
     assert_eq!(
         sink.tree(&["error.type"]),
         format!("PRODUCER send too-long error.type=MessageSizeTooLarge ERROR: {error}\n")
+    );
+}
+
+#[tokio::test]
+async fn a_delivery_that_nobody_waits_for_any_more_is_marked() {
+    let (guard, sink, tracing) = start("parentbased_always_on");
+    // Nobody is there, so no delivery comes.
+    let producer = producer(ClientConfig::new().set("bootstrap.servers", "127.0.0.1:1"));
+    let record = FutureRecord::to("dropped").key("17").payload("tea");
+    let sent = producer.send_traced_by(&tracing, record, TIMEOUT);
+    assert!(sent.now_or_never().is_none());
+    guard.flush().unwrap();
+    assert_eq!(
+        sink.tree(&["error.type"]),
+        "PRODUCER send dropped error.type=cancelled ERROR: sending was dropped before its end\n"
     );
 }
 

@@ -1,10 +1,11 @@
 //! Messages over a real NATS.
 
-use async_nats::{Client, HeaderMap, Request};
+use async_nats::{Client, HeaderMap, Request, jetstream};
 use futures::StreamExt;
 use opentelemetry::trace::SpanKind;
 use spanloom::messaging::ProcessTraced;
 use spanloom::nats::PublishTraced;
+use spanloom::nats::jetstream::PublishTraced as _;
 use spanloom::opentelemetry;
 use xtask::server::{Kind, Server};
 
@@ -187,4 +188,57 @@ async fn without_a_tracer_messages_and_requests_arrive_as_they_were() {
     let ask = client.request_traced("no-tracer", "tea".into());
     let (answer, ()) = tokio::join!(ask, serve);
     assert_eq!(answer.unwrap().payload, "17");
+}
+
+#[tokio::test]
+async fn a_message_that_a_stream_keeps_is_one_trace_with_its_consumer() {
+    let Some(client) = client().await else { return };
+    let (guard, sink, tracing) = start("parentbased_always_on");
+    let context = jetstream::new(client);
+    let config = jetstream::stream::Config {
+        name: "ORDERS".to_owned(),
+        subjects: vec!["kept.*".to_owned()],
+        ..Default::default()
+    };
+    let stream = context.create_stream(config).await.unwrap();
+    let publish = async {
+        let (headers, payload) = (HeaderMap::new(), "tea".into());
+        let stored = context.publish_traced_by(&tracing, "kept.orders", headers, payload);
+        stored.await?.await
+    };
+    assert_eq!(in_order(&guard, publish).await.unwrap().sequence, 1);
+
+    let config = jetstream::consumer::pull::Config::default();
+    let consumer = stream.create_consumer(config).await.unwrap();
+    let message = consumer.messages().await.unwrap().next().await.unwrap();
+    let acknowledged = message
+        .unwrap()
+        .process_traced_by(&tracing, async |message| message.ack().await);
+    acknowledged.await.unwrap();
+
+    let (headers, payload) = (HeaderMap::new(), "tea".into());
+    let lost = context.publish_traced_by(&tracing, "no-stream", headers, payload);
+    let lost = lost.await.unwrap().await.unwrap_err();
+    // Nobody waits for this one.
+    let (headers, payload) = (HeaderMap::new(), "cake".into());
+    let published = context.publish_traced_by(&tracing, "kept.cake", headers, payload);
+    drop(published.await.unwrap());
+    guard.flush().unwrap();
+    assert_eq!(
+        sink.tree(&[
+            "messaging.system",
+            "messaging.message.body.size",
+            "error.type"
+        ]),
+        format!(
+            "\
+INTERNAL order
+  PRODUCER publish kept.orders messaging.system=nats messaging.message.body.size=3
+    CONSUMER process kept.orders messaging.system=nats messaging.message.body.size=3
+PRODUCER publish no-stream messaging.system=nats messaging.message.body.size=3 \
+             error.type=StreamNotFound ERROR: {lost}
+PRODUCER publish kept.cake messaging.system=nats messaging.message.body.size=4
+"
+        )
+    );
 }

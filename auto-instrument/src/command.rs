@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::config::{rustc_wrapper, variable};
 use crate::functions::Selection;
 use crate::session::{SESSION, Session, hash};
+use crate::workspace::Workspace;
 use crate::{hook, report, rules, wrapper};
 
 mod inspect;
@@ -153,24 +154,25 @@ impl Options {
         let (arguments, target_directory) = split_target_directory(arguments);
         let is_local = |word: &String| word == "--path" || word.starts_with("--path=");
         let installs = command == "install" && !arguments.iter().any(is_local);
-        let metadata = match installs {
-            true => Metadata::of_nothing()?,
-            false => Metadata::of_workspace(&arguments)?,
+        let tool = tool()?;
+        let workspace = match installs {
+            true => nowhere()?,
+            false => workspace(&arguments, &tool)?,
         };
-        let base = target_directory.unwrap_or(metadata.target_directory);
+        let base = target_directory.unwrap_or(workspace.target_directory);
         let directory = std::path::absolute(base)?.join("spanloom");
         let session = Session {
-            members: metadata.packages.iter().map(Package::folder).collect(),
+            members: workspace.members,
             installs,
-            chained: rustc_wrapper(&metadata.workspace_root).filter(|wrapper| !is_us(wrapper)),
+            chained: rustc_wrapper(&workspace.root).filter(|wrapper| !is_us(wrapper)),
             chained_rustdoc: variable("RUSTDOC").filter(|rustdoc| !is_us(rustdoc)),
-            workspace: metadata.workspace_root,
+            workspace: workspace.root,
             selection: self.selection()?,
             everywhere: self.everywhere,
             rules: self.rule_set()?,
             optimised: is_optimised(command, &arguments),
             compiler: compiler()?,
-            tool: tool()?,
+            tool,
             directory,
         };
         let session_file = session.write()?;
@@ -334,35 +336,51 @@ impl Package {
     }
 }
 
+/// The workspace that a command's arguments mean.
+fn workspace(arguments: &[String], tool: &str) -> Result<Workspace> {
+    let mut manifest = None;
+    let mut rest = arguments.iter().take_while(|argument| *argument != "--");
+    while let Some(argument) = rest.next() {
+        let value = |prefix: &str| argument.strip_prefix(prefix).map(PathBuf::from);
+        if argument == "--manifest-path" {
+            manifest = rest.next().map(PathBuf::from);
+        } else if argument == "--path" {
+            // `install`'s way to name a package.
+            manifest = rest
+                .next()
+                .map(|folder| Path::new(folder).join("Cargo.toml"));
+        } else if let Some(path) = value("--manifest-path=") {
+            manifest = Some(path);
+        }
+    }
+    Workspace::find(manifest.as_deref(), cargo(), tool.to_owned(), || {
+        let metadata = Metadata::of_members(manifest.as_deref())?;
+        Ok(Workspace {
+            members: metadata.packages.iter().map(Package::folder).collect(),
+            root: metadata.workspace_root,
+            target_directory: metadata.target_directory,
+        })
+    })
+}
+
+/// For `install NAME`, which needs no workspace.
+fn nowhere() -> Result<Workspace> {
+    let here = std::env::current_dir()?;
+    Ok(Workspace {
+        members: Vec::new(),
+        target_directory: here.join("target"),
+        root: here,
+    })
+}
+
 impl Metadata {
     /// Members only; quick, and never touches the lock file.
-    fn of_workspace(arguments: &[String]) -> Result<Self> {
+    fn of_members(manifest: Option<&Path>) -> Result<Self> {
         let mut words = vec!["--no-deps".to_owned()];
-        let mut rest = arguments.iter().take_while(|argument| *argument != "--");
-        while let Some(argument) = rest.next() {
-            if argument == "--manifest-path" {
-                words.extend([argument.clone(), rest.next().cloned().unwrap_or_default()]);
-            } else if argument == "--path" {
-                // `install`'s way to name a package.
-                let folder = PathBuf::from(rest.next().cloned().unwrap_or_default());
-                let manifest = folder.join("Cargo.toml").display().to_string();
-                words.extend(["--manifest-path".to_owned(), manifest]);
-            } else if argument.starts_with("--manifest-path=") {
-                words.push(argument.clone());
-            }
+        if let Some(manifest) = manifest {
+            words.extend(["--manifest-path".to_owned(), manifest.display().to_string()]);
         }
         Self::read(&words)
-    }
-
-    /// For `install NAME`, which needs no workspace.
-    fn of_nothing() -> Result<Self> {
-        let here = std::env::current_dir()?;
-        let target_directory = here.join("target");
-        Ok(Self {
-            packages: Vec::new(),
-            workspace_root: here,
-            target_directory,
-        })
     }
 
     /// Members and dependencies.

@@ -29,6 +29,7 @@ mod rewrite;
 pub mod rules;
 mod session;
 mod shadow;
+mod workspace;
 mod wrapper;
 
 pub use wrapper::run as run_wrapper;

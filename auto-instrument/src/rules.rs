@@ -8,9 +8,10 @@ use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
 /// The rules that come with the tool.
-const EMBEDDED: [(&str, &str); 13] = [
+const EMBEDDED: [(&str, &str); 14] = [
     ("async-nats.toml", include_str!("../rules/async-nats.toml")),
     ("axum.toml", include_str!("../rules/axum.toml")),
+    ("hyper-0.14.toml", include_str!("../rules/hyper-0.14.toml")),
     ("hyper.toml", include_str!("../rules/hyper.toml")),
     ("hyper-util.toml", include_str!("../rules/hyper-util.toml")),
     ("lapin.toml", include_str!("../rules/lapin.toml")),

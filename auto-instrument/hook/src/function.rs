@@ -77,19 +77,49 @@ pub fn enter(site: &'static Site) -> Entered {
 /// The body of an `async fn`; its span starts at the first poll, as its code does.
 #[derive(Debug)]
 pub struct Function<F: Future> {
-    site: Option<&'static Site>,
-    span: Span,
+    state: State,
     /// The type of the error in an output, when it is one.
     error: fn(&F::Output) -> Option<&'static str>,
     body: F,
+}
+
+/// What does not depend on the body's type. Its functions are compiled here, once, and not in each
+/// program again for each of its functions.
+#[derive(Debug)]
+struct State {
+    /// Present until the first poll.
+    site: Option<&'static Site>,
+    span: Span,
+}
+
+impl State {
+    /// Begins the span at the first poll, and makes it current for this one.
+    #[inline(never)]
+    fn enter(&mut self) -> Option<Scope> {
+        if let Some(site) = self.site.take() {
+            self.span = Span::of_function(site);
+        }
+        self.span.scope()
+    }
+
+    #[inline(never)]
+    fn end(&mut self, scope: Option<Scope>, error: Option<&'static str>) {
+        drop(scope);
+        if let Some(error) = error {
+            self.span.fail(error);
+        }
+        self.span = Span::none();
+    }
 }
 
 /// Wraps the body of an `async fn`.
 #[inline]
 pub fn future<F: Future>(site: &'static Site, body: F) -> Function<F> {
     Function {
-        site: Some(site),
-        span: Span::none(),
+        state: State {
+            site: Some(site),
+            span: Span::none(),
+        },
         error: |_| None,
         body,
     }
@@ -103,8 +133,10 @@ where
 {
     let error = |output: &Result<T, E>| output.is_err().then(std::any::type_name::<E>);
     Function {
-        site: Some(site),
-        span: Span::none(),
+        state: State {
+            site: Some(site),
+            span: Span::none(),
+        },
         error,
         body,
     }
@@ -120,48 +152,24 @@ pub fn never<T>() -> T {
 impl<F: Future> Future for Function<F> {
     type Output = F::Output;
 
-    #[inline]
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
-        let (site, span, error, body) = project(self);
-        if let Some(site) = site.take() {
-            *span = Span::of_function(site);
-        }
-        let polled = {
-            let _scope = span.scope();
-            body.poll(task)
+        #[expect(
+            unsafe_code,
+            reason = "structural pinning, which std offers no safe way to"
+        )]
+        // SAFETY: `body` is never moved out of a pinned `Function`: this is the only access to it,
+        // and `Function` has no `Drop` of its own. The other fields are never pinned.
+        let (state, error, body) = unsafe {
+            let this = self.get_unchecked_mut();
+            let body = Pin::new_unchecked(&mut this.body);
+            (&mut this.state, this.error, body)
         };
+        let scope = state.enter();
+        let polled = body.poll(task);
         if let Poll::Ready(output) = &polled {
-            if let Some(error) = error(output) {
-                span.fail(error);
-            }
-            *span = Span::none();
+            state.end(scope, error(output));
         }
         polled
-    }
-}
-
-type Projected<'a, F> = (
-    &'a mut Option<&'static Site>,
-    &'a mut Span,
-    fn(&<F as Future>::Output) -> Option<&'static str>,
-    Pin<&'a mut F>,
-);
-
-#[expect(
-    unsafe_code,
-    reason = "structural pinning, which std offers no safe way to"
-)]
-fn project<F: Future>(this: Pin<&mut Function<F>>) -> Projected<'_, F> {
-    // SAFETY: `body` is never moved out of a pinned `Function`: this is the only access to it, and
-    // `Function` has no `Drop` of its own. The other fields are never pinned.
-    unsafe {
-        let this = this.get_unchecked_mut();
-        (
-            &mut this.site,
-            &mut this.span,
-            this.error,
-            Pin::new_unchecked(&mut this.body),
-        )
     }
 }
 

@@ -180,3 +180,29 @@ fn switches_work_when_the_program_runs() {
         "{spans:#?}"
     );
 }
+
+#[test]
+fn programs_on_hyper_0_14_are_traced_as_well() {
+    let _one = exclusively();
+    let app = App::start(&[]);
+    assert_eq!(app.get("/elder", ""), "the elder at /age");
+    let spans = app.sink.wait_for_all(&["GET /elder"]);
+    assert_eq!(
+        ancestry(&spans, "answer"),
+        [
+            "Internal answer",
+            "Server GET",
+            "Client GET",
+            "Internal first",
+            "Internal ask",
+            "Internal elder",
+            "Server GET /elder",
+        ]
+    );
+    let answered = spans
+        .iter()
+        .find(|span| span.kind == SpanKind::Server && span.name == "GET");
+    let answered = &answered.unwrap().attributes;
+    assert_eq!(answered["url.path"], "/age");
+    assert_eq!(answered["http.response.status_code"], "200");
+}

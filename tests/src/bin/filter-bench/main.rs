@@ -2,14 +2,18 @@
 //!
 //! One Envoy process a case, one worker each, the same requests to the same upstream, the same sink.
 //! A round is cut in slices of 500 requests, the cases take turns slice by slice and another one
-//! begins each time, so that a slow second of the machine hits all of them. A case's figure is the CPU time of its Envoy process over a round, export included,
-//! divided by the round's requests; the added cost is that less the round's figure without tracing.
+//! begins each time, so that a slow second of the machine hits all of them. A case's figure is the CPU
+//! time of its Envoy process over a round, export included, divided by the round's requests; the added
+//! cost is that less the round's figure without tracing.
 //!
 //! The native tracer runs with its defaults (flush at 5 spans or 5 s), the filter with its own. No
-//! request carries trace context, so every sampling decision is the proxy's.
+//! request carries trace context, so every sampling decision is the proxy's. Two more cases are modules
+//! that do next to nothing: no WebAssembly filter can cost less.
+
+mod bare;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -40,7 +44,7 @@ struct Args {
 }
 
 /// The cases of a round; the first is the baseline of all.
-const CASES: [(&str, Who, f64); 7] = [
+const CASES: [(&str, Who, f64); 9] = [
     ("no tracing", Who::Nobody, 0.0),
     ("filter 100 %", Who::Filter, 100.0),
     ("native 100 %", Who::Native, 100.0),
@@ -48,6 +52,8 @@ const CASES: [(&str, Who, f64); 7] = [
     ("native 1 %", Who::Native, 1.0),
     ("filter 0 %", Who::Filter, 0.0),
     ("native 0 %", Who::Native, 0.0),
+    ("a bare module", Who::Bare(bare::NO_CALLBACKS), 0.0),
+    ("one header", Who::Bare(bare::ONE_HEADER), 0.0),
 ];
 
 /// Who makes spans.
@@ -56,6 +62,8 @@ enum Who {
     Nobody,
     Filter,
     Native,
+    /// A module of these parts that makes none.
+    Bare(&'static str),
 }
 
 /// How many requests a case gets before the next case's turn.
@@ -84,9 +92,11 @@ async fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let upstream = load::start_upstream().await?;
     let sink = Sink::start()?;
+    let folder = tempfile::tempdir()?;
     let mut cases = Vec::new();
     for (name, who, percent) in CASES {
-        let mut options = EnvoyOptions::new(tracing(&args, who, percent), sink.address());
+        let tracing = tracing(&args, folder.path(), name, who, percent)?;
+        let mut options = EnvoyOptions::new(tracing, sink.address());
         options.app = upstream;
         let envoy = Envoy::start(&args.envoy, &options).with_context(|| format!("start {name}"))?;
         cases.push(Case {
@@ -140,19 +150,21 @@ async fn main() -> Result<ExitCode> {
     report(&args, &cases, &rss_start_kib)
 }
 
-fn tracing(args: &Args, who: Who, percent: f64) -> Tracing {
-    match who {
-        Who::Nobody => Tracing::None,
-        Who::Native => Tracing::Native { percent },
-        Who::Filter => Tracing::Filter {
-            module: args.module.clone(),
-            configuration: json!({
-                "service_name": "orders",
-                "sampling": { "ratio": percent / 100.0 }
-            }),
-            delivery: Delivery::Inline,
-        },
-    }
+fn tracing(args: &Args, folder: &Path, name: &str, who: Who, percent: f64) -> Result<Tracing> {
+    let module = match who {
+        Who::Nobody => return Ok(Tracing::None),
+        Who::Native => return Ok(Tracing::Native { percent }),
+        Who::Filter => args.module.clone(),
+        Who::Bare(parts) => bare::write(folder, name, parts)?,
+    };
+    Ok(Tracing::Filter {
+        module,
+        configuration: json!({
+            "service_name": "orders",
+            "sampling": { "ratio": percent / 100.0 }
+        }),
+        delivery: Delivery::Inline,
+    })
 }
 
 /// A case that exports nothing, or that samples what it should not, measures something else.
@@ -200,6 +212,16 @@ fn report(args: &Args, cases: &[Case], rss_start_kib: &[u64]) -> Result<ExitCode
         Figure::info(
             "added at 0 %, filter / native",
             ratio(&cases[5], &cases[6]),
+            "x",
+        ),
+        Figure::info(
+            "a bare module / native at 1 %",
+            ratio(&cases[7], &cases[4]),
+            "x",
+        ),
+        Figure::info(
+            "one header by a module / native at 1 %",
+            ratio(&cases[8], &cases[4]),
             "x",
         ),
         Figure::at_most("module size", module_bytes as f64 / 1024.0, 400.0, "KiB"),

@@ -27,8 +27,9 @@
 //! [`reqwest::SendTraced`] give each outgoing request a CLIENT span and send its context along;
 //! [`grpc`] does both for tonic, and [`task`] takes the context to other tasks and threads. The
 //! features `rdkafka`, `lapin` and `async-nats` do the same for messages over Kafka, RabbitMQ and
-//! NATS. All of them stand on the OpenTelemetry API rather than on `tracing` spans, which cost
-//! several times as much. The feature `testing` adds a kit for tests of traced programs.
+//! NATS; `sqlx` and `redis` give each query and command a CLIENT span. All of them stand on the
+//! OpenTelemetry API rather than on `tracing` spans, which cost several times as much. The feature
+//! `testing` adds a kit for tests of traced programs.
 //!
 //! On wish the same layers measure how long requests take, and export histograms whose buckets
 //! point to spans: [`Builder::metrics`].
@@ -46,8 +47,12 @@ pub mod kafka;
 pub mod messaging;
 #[cfg(feature = "async-nats")]
 pub mod nats;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+#[cfg(feature = "sqlx")]
+pub mod sqlx;
 pub mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -55,6 +60,8 @@ pub mod tower;
 
 mod bridge;
 mod builder;
+#[cfg(any(feature = "redis", feature = "sqlx"))]
+mod db;
 mod error;
 mod export;
 mod guard;

@@ -88,14 +88,7 @@ impl SpanSource {
         describe: impl FnOnce() -> SpanBuilder,
         parent: &Context,
     ) -> Context {
-        let ours = self.fixed.as_ref().map(|(_, tracer)| tracer).or_else(|| {
-            let provider = INSTALLED.get()?;
-            Some(
-                self.installed
-                    .get_or_init(|| provider.tracer_with_scope(self.scope.clone())),
-            )
-        });
-        match ours {
+        match self.tracer() {
             Some(tracer) if tracer.is_sure_to_drop(parent) => {
                 parent.with_span(tracer.build_with_context(SpanBuilder::default(), parent))
             }
@@ -106,5 +99,30 @@ impl SpanSource {
                 parent.with_span(tracer.build_with_context(describe(), parent))
             }
         }
+    }
+
+    /// The same, but nothing if the span is not recorded, for what tells nobody its context.
+    #[cfg(any(feature = "redis", feature = "sqlx"))]
+    pub(crate) fn start_recorded(
+        &self,
+        describe: impl FnOnce() -> SpanBuilder,
+        parent: &Context,
+    ) -> Option<Context> {
+        let is_sure_to_drop = |tracer: &Tracer| tracer.is_sure_to_drop(parent);
+        if self.tracer().is_some_and(is_sure_to_drop) {
+            return None;
+        }
+        let context = self.start(describe, parent);
+        context.span().is_recording().then_some(context)
+    }
+
+    /// Our own tracer, if spans come from a provider of ours.
+    fn tracer(&self) -> Option<&Tracer> {
+        if let Some((_, tracer)) = &self.fixed {
+            return Some(tracer);
+        }
+        let provider = INSTALLED.get()?;
+        let tracer = || provider.tracer_with_scope(self.scope.clone());
+        Some(self.installed.get_or_init(tracer))
     }
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask bench NAME`: builds in release and runs one benchmark.
 //!
-//! A benchmark is the program `NAME-bench` of the package `spanloom-tests`, or `auto-bench` of
+//! A benchmark is the program `NAME-bench` (or `auto-proof`) of the package `spanloom-tests`, or `auto-bench` of
 //! `cargo-spanloom`. It measures its baselines in the same run, prints a table (figure, bar, whether
 //! it holds; JSON with `--json`) to its standard output, and ends with 1 when a bar falls short.
 //! What it measures is given to it: paths to built programs and parts.

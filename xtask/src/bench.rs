@@ -1,6 +1,6 @@
 //! `cargo xtask bench NAME`: builds in release and runs one benchmark.
 //!
-//! A benchmark is the program `NAME-bench` of the package `spanloom-tests`, or `auto-bench` of
+//! A benchmark is the program `NAME-bench` (or `auto-proof`) of the package `spanloom-tests`, or `auto-bench` of
 //! `cargo-spanloom`. It measures its baselines in the same run, prints a table (figure, bar, whether
 //! it holds; JSON with `--json`) to its standard output, and ends with 1 when a bar falls short.
 //! What it measures is given to it: paths to built programs and parts.
@@ -15,12 +15,13 @@ use xtask::step::step;
 use xtask::workspace::{cargo, run as run_command, target_dir};
 
 /// What can be measured.
-pub(crate) const NAMES: [&str; 4] = ["auto", "collector", "filter", "sdk"];
+pub(crate) const NAMES: [&str; 5] = ["auto", "auto-proof", "collector", "filter", "sdk"];
 
 /// Builds what `name` needs and runs it with `arguments`; its exit code is ours.
 pub(crate) fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
     let mut command = match name {
         "auto" => auto()?,
+        "auto-proof" => auto_proof()?,
         "filter" => filter()?,
         "sdk" => benchmark("sdk-bench")?,
         _ => collector()?,
@@ -40,6 +41,18 @@ fn auto() -> Result<Command> {
     build_release("cargo-spanloom", "auto-bench")?;
     let mut command = Command::new(release("auto-bench"));
     command.arg("--tool").arg(release("cargo-spanloom"));
+    Ok(command)
+}
+
+fn auto_proof() -> Result<Command> {
+    build_release("cargo-spanloom", "cargo-spanloom")?;
+    build_release("spanloom-collector", "spanloom")?;
+    let folder = target_dir().join("auto-proof");
+    std::fs::create_dir_all(&folder)?;
+    let mut command = benchmark("auto-proof")?;
+    command.arg("--tool").arg(release("cargo-spanloom"));
+    command.arg("--spanloom").arg(release("spanloom"));
+    command.arg("--folder").arg(folder);
     Ok(command)
 }
 

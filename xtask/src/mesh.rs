@@ -28,11 +28,11 @@ use crate::artifacts::Artifacts;
 use crate::http::{self, Response};
 use crate::jaeger::{Jaeger, Maker, Trace};
 
+pub use collector::Collector;
 pub use leash::Leash;
 pub use process::Process;
 pub use sidecar::Sidecar;
 
-use collector::Collector;
 use service::Service;
 
 /// The services, in the order in which a request passes them.

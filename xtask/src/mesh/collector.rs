@@ -13,7 +13,7 @@ use super::leash::Leash;
 use super::process::Process;
 
 /// A running collector.
-pub(super) struct Collector {
+pub struct Collector {
     process: Process,
     otlp_grpc: SocketAddr,
     otlp_http: SocketAddr,
@@ -21,7 +21,11 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn start(leash: &Arc<Leash>, spanloom: &Path) -> Result<Self> {
+    /// Starts `spanloom` without a configuration, on free ports, and waits until it listens.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(leash: &Arc<Leash>, spanloom: &Path) -> Result<Self> {
         let folder = leash.folder().join("collector");
         fs::create_dir(&folder)?;
         let addresses_file = folder.join("addresses.json");
@@ -63,17 +67,17 @@ impl Collector {
     }
 
     /// Where it takes OTLP over gRPC.
-    pub(super) fn otlp_grpc(&self) -> SocketAddr {
+    pub fn otlp_grpc(&self) -> SocketAddr {
         self.otlp_grpc
     }
 
     /// Where it takes OTLP over HTTP.
-    pub(super) fn otlp_http(&self) -> SocketAddr {
+    pub fn otlp_http(&self) -> SocketAddr {
         self.otlp_http
     }
 
     /// Where it answers the Jaeger API and shows its pages.
-    pub(super) fn query(&self) -> SocketAddr {
+    pub fn query(&self) -> SocketAddr {
         self.query
     }
 

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use spanloom::kafka::SendTraced;
@@ -104,7 +105,15 @@ impl Kitchen {
     }
 
     async fn cook_next(&self) -> Result<()> {
-        let message = self.consumer.recv().await?;
+        const NO_TOPIC: KafkaError =
+            KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition);
+        let message = loop {
+            match self.consumer.recv().await {
+                // The topic is being made: it comes with the first order.
+                Err(error) if error == NO_TOPIC => {}
+                received => break received?,
+            }
+        };
         // What the handler returns as an error also stands in the span.
         message
             .process_traced_by(&self.tracing, |order| self.cook(order))

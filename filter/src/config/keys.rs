@@ -360,8 +360,8 @@ pub const KEYS: &[Key] = &[
         takes: "`\"none\"` or `\"gzip\"`",
         default: "\"none\"",
         doc: "Whether export requests are compressed: they become several times smaller, \
-              for CPU time of the proxy's workers. Worth it where bytes between the \
-              proxy and the collector cost more.",
+              for some microseconds of the proxy's CPU time a span. Worth it where \
+              bytes between the proxy and the collector cost more.",
         set: |settings, value| {
             settings.export.gzip = choice(value, &[("none", false), ("gzip", true)])?;
             Some(())

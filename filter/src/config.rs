@@ -68,6 +68,8 @@ pub struct Export {
     pub path: String,
     /// Headers added to export requests.
     pub headers: Vec<(String, String)>,
+    /// Whether bodies of export requests are compressed.
+    pub gzip: bool,
     /// How long one export request may take.
     pub timeout_ms: u32,
     /// Spans that fill a batch.
@@ -185,6 +187,8 @@ pub struct AttributeSettings {
     pub response_headers: Vec<String>,
     /// Query parameters whose values are credentials, besides the well-known ones.
     pub redacted_parameters: Vec<String>,
+    /// Whether spans say what Istio knows of both ends.
+    pub istio_peers: bool,
     /// Where text is cut.
     pub bytes_max: usize,
 }

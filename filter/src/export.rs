@@ -8,6 +8,7 @@
 //! accepted = exported + dropped{reason} + held here, at all times.
 
 mod answer;
+mod gzip;
 mod request;
 
 use std::collections::VecDeque;
@@ -271,7 +272,7 @@ impl Pipeline {
                 });
             });
         }
-        request::finish(self.export.protocol, &mut body);
+        let body = request::finish(&self.export, body);
         self.groups.clear();
         self.n_open_bytes = 0;
         self.n_sealed_bytes = self.n_sealed_bytes.saturating_add(body.len());

@@ -46,6 +46,7 @@ mod facts;
 mod fake_host;
 mod glob;
 mod outcome;
+mod peers;
 mod propagation;
 mod property;
 mod random;

@@ -12,10 +12,10 @@ use crate::facts::Facts;
 use crate::header_block::Headers;
 use crate::host::{Host, MapKind};
 use crate::outcome::Outcome;
-use crate::property;
 use crate::request::{Request, text};
 use crate::semconv::{envoy, stable};
 use crate::url::split_target;
+use crate::{peers, property};
 
 /// A request whose span is to be written at its end.
 ///
@@ -94,6 +94,9 @@ impl Recording {
             if settings.semconv.is_envoy() {
                 envoy::request(attributes, settings, &request);
                 envoy::response(attributes, &facts, &outcome);
+            }
+            if settings.attributes.istio_peers {
+                peers::write(host, attributes, settings.attributes.bytes_max);
             }
             if let Some(reason) = self.reason {
                 attributes.attribute("spanloom.sampling.reason", reason);

@@ -280,6 +280,20 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        path: "attributes.istio_peers",
+        takes: "true or false",
+        default: "false",
+        doc: "Whether spans say what Istio's `peer_metadata` filter found out about \
+              both ends: `istio.source_*` and `istio.destination_*` with `workload`, \
+              `namespace`, `canonical_service`, `canonical_revision`, `cluster_id`, \
+              `app`, `app_version`, `workload_type`, `instance_name`. What it does not \
+              know is left out. Up to 18 host calls for each recorded request.",
+        set: |settings, value| {
+            settings.attributes.istio_peers = boolean(value)?;
+            Some(())
+        },
+    },
+    Key {
         path: "attributes.bytes_max",
         takes: "a whole number from 16 to 65536",
         default: "1024",
@@ -338,6 +352,18 @@ pub const KEYS: &[Key] = &[
         doc: "Headers added to export requests, for example an API key.",
         set: |settings, value| {
             settings.export.headers = headers(value)?;
+            Some(())
+        },
+    },
+    Key {
+        path: "exporter.compression",
+        takes: "`\"none\"` or `\"gzip\"`",
+        default: "\"none\"",
+        doc: "Whether export requests are compressed: they become several times smaller, \
+              for some microseconds of the proxy's CPU time a span. Worth it where \
+              bytes between the proxy and the collector cost more.",
+        set: |settings, value| {
+            settings.export.gzip = choice(value, &[("none", false), ("gzip", true)])?;
             Some(())
         },
     },

@@ -5,6 +5,7 @@
 
 use spanloom_wire::otlp::put_varint;
 
+use super::gzip;
 use crate::config::{Export, Protocol};
 use crate::header_block;
 
@@ -29,15 +30,27 @@ pub(super) fn begin(protocol: Protocol, n_bytes: usize) -> Vec<u8> {
     body
 }
 
-/// Completes a body.
-pub(super) fn finish(protocol: Protocol, body: &mut [u8]) {
+/// Completes a body: squeezes it if that is asked for, and frames it.
+pub(super) fn finish(export: &Export, mut body: Vec<u8>) -> Vec<u8> {
+    let is_grpc = export.protocol == Protocol::Grpc;
+    if export.gzip {
+        let message = match is_grpc {
+            true => body.get(FRAME_BYTES..).unwrap_or_default(),
+            false => &body,
+        };
+        let mut squeezed = begin(export.protocol, message.len() / 4);
+        gzip::append(&mut squeezed, message);
+        body = squeezed;
+    }
     let length = body.len().saturating_sub(FRAME_BYTES);
-    if protocol == Protocol::Grpc
-        && let Some((_, rest)) = body.split_first_mut()
+    if is_grpc
+        && let Some((is_compressed, rest)) = body.split_first_mut()
         && let Some(to) = rest.first_chunk_mut()
     {
+        *is_compressed = export.gzip.into();
         *to = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
     }
+    body
 }
 
 /// The headers of a request as a block.
@@ -62,6 +75,13 @@ pub(super) fn headers(export: &Export) -> Vec<u8> {
     ];
     if export.protocol == Protocol::Grpc {
         headers.push(("te", "trailers"));
+    }
+    if export.gzip {
+        let name = match export.protocol {
+            Protocol::Grpc => "grpc-encoding",
+            Protocol::Http => "content-encoding",
+        };
+        headers.push((name, "gzip"));
     }
     headers.extend(
         export

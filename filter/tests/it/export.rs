@@ -280,3 +280,28 @@ fn few_calls_are_under_way_at_once() {
     }
     assert_eq!(n_seen, 20, "each answer makes place for the next batch");
 }
+
+#[test]
+fn compressed_requests_say_so_and_are_smaller() {
+    for protocol in ["grpc", "http"] {
+        let of = |compression: &str| {
+            let configuration = format!(
+                r#"{{"exporter": {{"protocol": "{protocol}", "compression": "{compression}"}}}}"#
+            );
+            let mut scene = Scene::with_spans(&configuration, 100);
+            scene.worker.advance_ms(1000);
+            scene.worker.only_call()
+        };
+        let (plain, gzip) = (of("none"), of("gzip"));
+        let encoding = match protocol {
+            "grpc" => "grpc-encoding",
+            _ => "content-encoding",
+        };
+        assert_eq!(first(&plain.headers, encoding), None);
+        assert_eq!(first(&gzip.headers, encoding), Some("gzip"));
+        assert_eq!(spans(&gzip).len(), 100);
+        let (n_plain, n_gzip) = (plain.body.len(), gzip.body.len());
+        println!("{protocol}: {n_gzip} bytes of {n_plain}");
+        assert!(n_gzip * 3 < n_plain, "{n_gzip} of {n_plain}");
+    }
+}

@@ -62,15 +62,31 @@ impl Exported {
 /// The spans in a call's body, which a gRPC server or an HTTP server would take.
 #[track_caller]
 pub(crate) fn spans(call: &Call) -> Vec<Exported> {
+    let is_gzip = ["grpc-encoding", "content-encoding"]
+        .iter()
+        .any(|name| first(&call.headers, name) == Some("gzip"));
     let message = match first(&call.headers, "content-type") {
         Some("application/grpc") => {
             let (frame, message) = call.body.split_at(5);
             let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-            assert_eq!(frame, [&[0][..], &length].concat(), "gRPC's frame");
+            assert_eq!(
+                frame,
+                [&[u8::from(is_gzip)][..], &length].concat(),
+                "gRPC's frame"
+            );
             message
         }
         Some("application/x-protobuf") => &call.body,
         other => panic!("no content type of OTLP: {other:?}"),
+    };
+    let mut inflated = Vec::new();
+    let message = match is_gzip {
+        true => {
+            let mut decoder = flate2::read::GzDecoder::new(message);
+            std::io::copy(&mut decoder, &mut inflated).expect("gzip");
+            &inflated
+        }
+        false => message,
     };
     let request = ExportTraceServiceRequest::decode(message).expect("OTLP");
     let mut spans = Vec::new();

@@ -259,3 +259,37 @@ fn a_clock_that_goes_back_makes_no_negative_span() {
     let span = spans(&worker.only_call()).remove(0).span;
     assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
 }
+
+/// Istio's filter leaves its findings in the filter state; their fields can be read one by one only.
+#[test]
+fn both_ends_are_said_as_istio_knows_them() {
+    let peers = r#"{"attributes": {"istio_peers": true}}"#;
+    let exchange = Exchange::get("/")
+        .property(
+            "filter_state.downstream_peer_obj.workload",
+            Value::text("web"),
+        )
+        .property("filter_state.downstream_peer_obj.app", Value::text(""))
+        .property("filter_state.upstream_peer_obj.workload", Value::text(""))
+        .property(
+            "filter_state.upstream_peer_obj.service",
+            Value::text("cart"),
+        )
+        .property("filter_state.upstream_peer_obj.version", Value::text("v2"));
+    let span = span_of(peers, Direction::Inbound, exchange.clone());
+    assert_eq!(span.text("istio.source_workload"), Some("web"));
+    assert_eq!(
+        span.text("istio.destination_canonical_service"),
+        Some("cart")
+    );
+    assert_eq!(span.text("istio.destination_app_version"), Some("v2"));
+    assert!(!span.has("istio.source_app"), "empty is unknown");
+    assert!(!span.has("istio.destination_workload"));
+
+    let off = span_of("", Direction::Inbound, exchange);
+    let unknown = span_of(peers, Direction::Inbound, Exchange::get("/"));
+    for span in [off, unknown] {
+        let mut keys = span.span.attributes.iter().map(|attribute| &attribute.key);
+        assert!(keys.all(|key| !key.starts_with("istio.")));
+    }
+}

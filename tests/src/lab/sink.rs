@@ -2,6 +2,7 @@
 //! and behaves as badly as a test wants.
 
 use std::convert::Infallible;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,6 +43,7 @@ struct State {
     mood: Mutex<Mood>,
     n_spans: AtomicU64,
     n_invalid: AtomicU64,
+    n_gzip: AtomicU64,
     keeps: AtomicBool,
     kept: Mutex<Vec<Bytes>>,
 }
@@ -59,6 +61,7 @@ impl Sink {
             mood: Mutex::new(Mood::Accept),
             n_spans: AtomicU64::new(0),
             n_invalid: AtomicU64::new(0),
+            n_gzip: AtomicU64::new(0),
             keeps: AtomicBool::new(false),
             kept: Mutex::new(Vec::new()),
         });
@@ -92,6 +95,11 @@ impl Sink {
         self.state.n_invalid.load(Ordering::Relaxed)
     }
 
+    /// How many requests came compressed.
+    pub fn n_gzip(&self) -> u64 {
+        self.state.n_gzip.load(Ordering::Relaxed)
+    }
+
     /// Keeps every request from now on, for [`requests`](Self::requests).
     pub fn keep_requests(&self) {
         self.state.keeps.store(true, Ordering::Relaxed);
@@ -123,6 +131,13 @@ type Answer = Response<StreamBody<Frames>>;
 
 async fn take(request: Request<Incoming>, state: Arc<State>) -> Result<Answer, Infallible> {
     let is_grpc = request.uri().path().ends_with("/Export");
+    let encodings = ["content-encoding", "grpc-encoding"];
+    let is_gzip = encodings.iter().any(|name| {
+        request
+            .headers()
+            .get(*name)
+            .is_some_and(|value| value == "gzip")
+    });
     let body = Limited::new(request.into_body(), REQUEST_BYTES_MAX)
         .collect()
         .await;
@@ -131,11 +146,14 @@ async fn take(request: Request<Incoming>, state: Arc<State>) -> Result<Answer, I
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
     // Five bytes of framing stand before the one message of a gRPC call.
-    let message = if is_grpc && body.len() >= 5 {
-        body.slice(5..)
-    } else {
-        body
-    };
+    let is_framed = is_grpc && body.len() >= 5;
+    // Each message of a gRPC call says by itself whether it is compressed.
+    let is_gzip = is_gzip && (!is_framed || body[0] == 1);
+    let message = if is_framed { body.slice(5..) } else { body };
+    if is_gzip {
+        state.n_gzip.fetch_add(1, Ordering::Relaxed);
+    }
+    let message = if is_gzip { inflate(&message) } else { message };
     if validate(&message).is_err() {
         state.n_invalid.fetch_add(1, Ordering::Relaxed);
         mood = Mood::Refuse;
@@ -156,6 +174,18 @@ async fn take(request: Request<Incoming>, state: Arc<State>) -> Result<Answer, I
     } else {
         http_answer(mood)
     })
+}
+
+/// What is no gzip, or too long, becomes a message that is not valid.
+fn inflate(gzip: &[u8]) -> Bytes {
+    let mut message = Vec::new();
+    let decoder = flate2::read::GzDecoder::new(gzip);
+    let mut decoder = decoder.take(REQUEST_BYTES_MAX as u64);
+    let read = std::io::copy(&mut decoder, &mut message);
+    match read {
+        Ok(_) => message.into(),
+        Err(_) => Bytes::from_static(&[0xff]),
+    }
 }
 
 fn grpc_answer(mood: Mood) -> Answer {

@@ -41,6 +41,32 @@ fn all(sink: &Sink) -> Vec<Attributes> {
     spans
 }
 
+/// Both protocols, as another implementation of gzip reads them.
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_exports_arrive_whole() {
+    let Some((binary, module)) = spanloom_tests::envoy_and_filter().expect("a built filter") else {
+        return spanloom_tests::not_run("Envoy: cargo xtask parts envoy");
+    };
+    for (protocol, cluster) in [("grpc", "otel_collector"), ("http", "otel_collector_http")] {
+        let sink = Sink::start().expect("a sink");
+        sink.keep_requests();
+        let exporter = json!({ "protocol": protocol, "cluster": cluster, "compression": "gzip" });
+        let tracing = Tracing::Filter {
+            module: module.clone(),
+            configuration: json!({ "batch": { "interval_ms": 50 }, "exporter": exporter }),
+            delivery: Delivery::Inline,
+        };
+        let mut options = EnvoyOptions::new(tracing, sink.address());
+        options.answers_itself = true;
+        let envoy = Envoy::start(&binary, &options).expect("an Envoy");
+        for span in attributes(&envoy, &sink, "inbound", 100).await {
+            check(&span, &[("url.path", "/api/orders/4711")]);
+        }
+        assert_eq!(sink.n_invalid(), 0, "{protocol}");
+        assert_eq!(sink.n_gzip(), sink.requests().len() as u64, "{protocol}");
+    }
+}
+
 fn check(attributes: &Attributes, expected: &[(&str, &str)]) {
     for (key, value) in expected {
         assert_eq!(
@@ -65,7 +91,11 @@ async fn each_request_of_a_connection_is_described_in_full() {
     sink.keep_requests();
     let tracing = Tracing::Filter {
         module,
-        configuration: json!({ "batch": { "interval_ms": 50 } }),
+        configuration: json!({
+            "batch": { "interval_ms": 50 },
+            // Plain Envoy knows nothing of peers: asking must cost no attribute and no error.
+            "attributes": { "istio_peers": true }
+        }),
         delivery: Delivery::Inline,
     };
     let mut options = EnvoyOptions::new(tracing, sink.address());
@@ -87,6 +117,7 @@ async fn each_request_of_a_connection_is_described_in_full() {
     let inbound = attributes(&envoy, &sink, "inbound", 3).await;
     for span in &inbound {
         check(span, &both);
+        assert!(span.keys().all(|key| !key.starts_with("istio.")));
         check(
             span,
             &[

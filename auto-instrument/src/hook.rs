@@ -10,7 +10,7 @@ use crate::rewrite::HOOK;
 use crate::session::{COMPILING, Session, hash, write_if_changed};
 
 /// The sources, which travel inside the tool.
-const SOURCES: [(&str, &str); 12] = [
+const SOURCES: [(&str, &str); 13] = [
     ("lib.rs", include_str!("../hook/src/lib.rs")),
     ("context.rs", include_str!("../hook/src/context.rs")),
     ("db.rs", include_str!("../hook/src/db.rs")),
@@ -23,6 +23,7 @@ const SOURCES: [(&str, &str); 12] = [
     ("otlp.rs", include_str!("../hook/src/otlp.rs")),
     ("sink.rs", include_str!("../hook/src/sink.rs")),
     ("span.rs", include_str!("../hook/src/span.rs")),
+    ("sql.rs", include_str!("../hook/src/sql.rs")),
 ];
 
 /// Where the hook of a compiler and target is, or will be.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use crate::span::{Kind, Span};
+use crate::sql::sanitized;
 
 thread_local! {
     static SYSTEM: Cell<&'static str> = const { Cell::new("other_sql") };
@@ -23,12 +24,11 @@ pub fn in_system<R>(system: &'static str, call: impl FnOnce() -> R) -> R {
 pub fn query(scope: &'static str, sql: &str) -> Span {
     let mut span = Span::child(scope, Kind::Client, "query");
     if span.is_recording() {
-        let (operation, target) = summary(sql);
-        span.set(
-            "db.system.name",
-            SYSTEM.try_with(Cell::get).unwrap_or("other_sql"),
-        );
-        span.set("db.query.text", sanitized(sql));
+        let system = SYSTEM.try_with(Cell::get).unwrap_or("other_sql");
+        let text = sanitized(sql, system);
+        let (operation, target) = summary(&text);
+        span.set("db.system.name", system);
+        span.set("db.query.text", text);
         if !operation.is_empty() {
             span.set("db.operation.name", operation.clone());
         }
@@ -55,8 +55,8 @@ pub fn command(scope: &'static str, system: &'static str, name: String) -> Span 
     span
 }
 
-/// The operation, and the first table that it names.
-fn summary(sql: &str) -> (String, Option<String>) {
+/// The operation, and the first table that it names, of a text in which literals are hidden.
+pub(crate) fn summary(sql: &str) -> (String, Option<String>) {
     let mut words = sql
         .split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | ',' | ';'))
         .filter(|word| !word.is_empty());
@@ -78,6 +78,9 @@ fn summary(sql: &str) -> (String, Option<String>) {
             "FROM" | "INTO" | "UPDATE" | "TABLE" | "JOIN"
         );
         let upper = word.to_uppercase();
+        if introduces && word.contains('?') {
+            break;
+        }
         if introduces && is_name(word) && !matches!(upper.as_str(), "IF" | "SELECT" | "ONLY" | "OR")
         {
             target = Some(word.replace(['"', '`'], ""));
@@ -86,36 +89,6 @@ fn summary(sql: &str) -> (String, Option<String>) {
         previous = upper;
     }
     (operation, target)
-}
-
-/// The query with its literals hidden, as the conventions ask of text that may hold values.
-fn sanitized(sql: &str) -> String {
-    let mut out = String::with_capacity(sql.len().min(4096));
-    let mut rest = sql.chars().peekable();
-    let mut before = ' ';
-    while let Some(c) = rest.next() {
-        let is_value =
-            c.is_ascii_digit() && !before.is_alphanumeric() && !"_$?:@\"`".contains(before);
-        if c == '\'' {
-            // A doubled quote stands for one inside the literal.
-            while let Some(inner) = rest.next() {
-                if inner == '\'' && rest.next_if_eq(&'\'').is_none() {
-                    break;
-                }
-            }
-            out.push('?');
-        } else if is_value {
-            while rest
-                .next_if(|next| next.is_ascii_alphanumeric() || *next == '.')
-                .is_some()
-            {}
-            out.push('?');
-        } else {
-            out.push(c);
-        }
-        before = c;
-    }
-    out
 }
 
 #[cfg(test)]
@@ -145,13 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn values_do_not_leave_in_queries() {
-        assert_eq!(
-            sanitized("a = 'it''s' AND b=12.5 OR c1 = $1"),
-            "a = ? AND b=? OR c1 = $1"
-        );
-        assert_eq!(sanitized("x = 'open"), "x = ?");
-        assert_eq!(sanitized("LIMIT 0x1F, t2.c"), "LIMIT ?, t2.c");
+    fn names_are_not_found_in_values() {
+        let named = |sql| named(&sanitized(sql, "other_sql"));
+        assert_eq!(named("SELECT ' FROM secret '"), "SELECT");
+        assert_eq!(named("SELECT \" FROM secret \" FROM t"), "SELECT t");
+        assert_eq!(named("/* FROM secret */ SELECT a FROM t"), "SELECT t");
+        assert_eq!(named("SELECT $$ FROM secret $$ FROM t"), "SELECT t");
+        assert_eq!(named("SELECT a FROM \"x y\" JOIN t"), "SELECT");
+        assert_eq!(named("'secret'"), "");
     }
 
     #[test]

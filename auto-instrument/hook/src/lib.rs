@@ -26,6 +26,7 @@ mod id;
 mod otlp;
 mod sink;
 mod span;
+mod sql;
 
 pub use context::{carry, carry_call, current, enter_foreign, give_way, Carry, Context, Scope};
 pub use function::{enter, future, future_result, never, Entered, Function, Site};

@@ -3,8 +3,8 @@
 //!
 //! No parser of SQL: a pass over tokens, which finds what the conventions ask for in the statements
 //! that programs send, and says less where it does not understand. The hook of `cargo spanloom` has
-//! a smaller one of its own rather than this: it is linked into programs that do not have this
-//! crate, and knows neither the dialect nor whether a text was prepared.
+//! one of its own, which hides more: it is linked into programs that do not have this crate, and
+//! does not know whether values are bound, at times not even the database.
 
 mod token;
 

@@ -7,7 +7,7 @@ pub(crate) mod sql;
 use opentelemetry::trace::{SpanBuilder, Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 
-use crate::trace::SpanSource;
+use crate::trace::{SpanSource, whole};
 
 /// Where queries go, as far as it is known.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ impl Call {
     ) -> Option<Self> {
         let context = Context::map_current(|parent| spans.start_recorded(describe, parent))?;
         Some(Self {
-            context,
+            context: whole(context),
             is_answered: false,
         })
     }

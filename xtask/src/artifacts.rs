@@ -64,6 +64,20 @@ impl Artifacts {
         build_with_spans(&self.services.join("cargo-spanloom"), "shop", "frontend")
     }
 
+    /// Runs the tests of a package that uses the SDK, built by `cargo spanloom` with the spans of
+    /// drivers only.
+    ///
+    /// # Errors
+    /// It does not build, or a test fails.
+    pub fn test_with_spans_of_drivers(&self, package: &str) -> Result<()> {
+        step(&format!("testing {package} with spans"), || {
+            let test = ["spanloom", "test", "--quiet", "-p", package];
+            let mut command = as_cargo(self.services.join("cargo-spanloom"), &test);
+            command.env("SPANLOOM_FUNCTIONS", "off");
+            run(command.env("SPANLOOM_OFF", "hyper,hyper-util"))
+        })
+    }
+
     /// The program of one of the shop's services.
     pub fn service(&self, name: &str) -> PathBuf {
         match name {

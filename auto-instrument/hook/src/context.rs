@@ -18,6 +18,8 @@ pub struct Context {
     pub(crate) span_id: u64,
     /// Whether another library in the program made the span.
     is_foreign: bool,
+    /// Whether ours for the same call would be a second one; see [`Whole`].
+    is_whole: bool,
 }
 
 /// What the spans of one trace in this process share.
@@ -168,11 +170,20 @@ impl Drop for Scope {
     }
 }
 
+/// A library's mark in its context: its span with this id is that of a whole query, command or
+/// message. It is current while a driver of ours runs the call, which then makes no span.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole(pub [u8; 8]);
+
 /// Makes a span current that another library in the program made, so that ours become its children.
 /// `None` says that this library is outside of every trace now, and is undone where its span was
-/// current; one of ours stays.
+/// current; one of ours stays. `whole` is the mark that its context has, if it has one.
 #[must_use]
-pub fn enter_foreign(span: Option<([u8; 16], [u8; 8], bool)>, state: &str) -> Option<Scope> {
+pub fn enter_foreign(
+    span: Option<([u8; 16], [u8; 8], bool)>,
+    state: &str,
+    whole: Option<Whole>,
+) -> Option<Scope> {
     let Some((trace_id, span_id, sampled)) = span else {
         let is_undone = with_current(|current| current.is_foreign)?;
         return is_undone.then(|| Scope::enter(None));
@@ -188,6 +199,8 @@ pub fn enter_foreign(span: Option<([u8; 16], [u8; 8], bool)>, state: &str) -> Op
         .unwrap_or_else(|| Trace::new(id, sampled, state.into(), settings().trace_spans_max));
     Some(Scope::enter(Some(Context {
         is_foreign: true,
+        // Spans that the library makes within inherit its mark, but have other ids.
+        is_whole: whole.is_some_and(|whole| whole.0 == span_id),
         ..Context::new(trace, u64::from_be_bytes(span_id))
     })))
 }
@@ -264,7 +277,13 @@ impl Context {
             trace,
             span_id,
             is_foreign: false,
+            is_whole: false,
         }
+    }
+
+    /// Whether the call that begins has its span, by another library; see [`Whole`].
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     /// Whether another library in the program made the span; see [`enter_foreign`].
@@ -418,14 +437,18 @@ mod tests {
     #[test]
     fn spans_of_others_are_parents_of_ours() {
         let ours = Scope::enter(Some(context(1)));
-        let foreign = enter_foreign(Some((7_u128.to_be_bytes(), 2_u64.to_be_bytes(), true)), "");
+        let foreign = enter_foreign(
+            Some((7_u128.to_be_bytes(), 2_u64.to_be_bytes(), true)),
+            "",
+            None,
+        );
         assert_eq!(current_span(), Some(2));
         assert!(current().is_some_and(|now| now.is_foreign()));
-        let left = enter_foreign(None, "");
+        let left = enter_foreign(None, "", None);
         assert_eq!(current_span(), None);
         drop(left);
         drop(foreign);
-        assert!(enter_foreign(None, "").is_none());
+        assert!(enter_foreign(None, "", None).is_none());
         assert_eq!(current_span(), Some(1));
         drop(ours);
     }

@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn a_request_that_another_library_traces_gets_no_second_span() {
         let (trace_id, span_id) = (7_u128.to_be_bytes(), 9_u64.to_be_bytes());
-        let _theirs = context::enter_foreign(Some((trace_id, span_id, true)), "");
+        let _theirs = context::enter_foreign(Some((trace_id, span_id, true)), "", None);
         let sends = |span_id: u64| {
             let header = format!("00-{:032x}-{span_id:016x}-01", 7);
             let request = Request {

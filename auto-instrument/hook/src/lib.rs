@@ -28,7 +28,9 @@ mod sink;
 mod span;
 mod sql;
 
-pub use context::{carry, carry_call, current, enter_foreign, give_way, Carry, Context, Scope};
+pub use context::{
+    carry, carry_call, current, enter_foreign, give_way, Carry, Context, Scope, Whole,
+};
 pub use function::{enter, future, future_result, never, Entered, Function, Site};
 pub use sink::{install, Decision, Ended, First, Sink};
 pub use span::{in_span, InSpan, Kind, Span, Value};

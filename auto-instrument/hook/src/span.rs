@@ -151,10 +151,14 @@ impl Span {
         Self::start(trace, parent_id, scope, kind, name, true)
     }
 
-    /// A child of the current span, or the first span of a trace when there is none.
+    /// A child of the current span, or the first span of a trace when there is none. Nothing for a
+    /// call that has its span already, by another library in the program.
     pub fn child(scope: &'static str, kind: Kind, name: impl Into<Cow<'static, str>>) -> Self {
         match context::current() {
             None => Self::root(scope, kind, name),
+            Some(parent) if parent.is_whole() && matches!(kind, Kind::Client | Kind::Producer) => {
+                Self(None)
+            }
             Some(parent) => Self::child_of(&parent, scope, kind, name),
         }
     }
@@ -479,6 +483,22 @@ mod tests {
         assert!(Span::inner("test", Kind::Internal, "alone")
             .context()
             .is_none());
+    }
+
+    #[test]
+    fn a_call_that_has_its_span_gets_no_second_one() {
+        let (trace_id, call) = (7_u128.to_be_bytes(), 9_u64.to_be_bytes());
+        let enters = |span_id| {
+            let whole = Some(context::Whole(call));
+            context::enter_foreign(Some((trace_id, span_id, true)), "", whole)
+        };
+        let records = |kind| Span::child("test", kind, "x").is_recording();
+        let _theirs = enters(call);
+        assert!(!records(Kind::Client) && !records(Kind::Producer));
+        assert!(records(Kind::Internal));
+        // A span within the call, whose context has the mark of the one around it.
+        let _inner = enters(10_u64.to_be_bytes());
+        assert!(records(Kind::Client) && records(Kind::Producer));
     }
 
     #[test]

@@ -116,8 +116,11 @@ mod tests {
         let items: Vec<String> = client.get(base).send().await.unwrap().json().await.unwrap();
         assert_eq!(items, ["cake"]);
         tracing.flush().unwrap();
+        let tree = sink.tree(&["db.response.returned_rows"]);
+        // sqlx's own query has a span only when `cargo spanloom` builds this.
+        let own = "CLIENT PRAGMA db.response.returned_rows=0\n";
         assert_eq!(
-            sink.tree(&["db.response.returned_rows"]),
+            tree.strip_prefix(own).unwrap_or(&tree),
             "CLIENT CREATE TABLE stock CREATE TABLE orders INSERT stock db.response.returned_rows=0\n\
              SERVER POST /orders/{item}\n  \
              CLIENT BEGIN\n  \

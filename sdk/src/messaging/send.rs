@@ -8,6 +8,7 @@ use opentelemetry::{Context, KeyValue, Value};
 
 use super::outcome::fail;
 use super::{Operation, Tracing};
+use crate::trace::whole;
 
 /// The span of a message that is being sent. It may be dropped before it is finished.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Tracing {
         };
         let describe = || describe().into_builder(self, kind, own);
         Sending {
-            context: self.spans.start(describe, &Context::current()),
+            context: whole(self.spans.start(describe, &Context::current())),
             has_own_context,
             is_taken: false,
         }

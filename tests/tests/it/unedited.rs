@@ -173,3 +173,12 @@ frontend opentelemetry SERVER GET /checkout/{item}
         program.stop().unwrap();
     }
 }
+
+#[test]
+fn a_query_that_the_sdk_traces_has_one_span() {
+    // The example's own test compares all of its spans, one for each query.
+    let artifacts = Artifacts::build().unwrap();
+    artifacts
+        .test_with_spans_of_drivers("sqlx-service")
+        .unwrap();
+}

@@ -45,7 +45,8 @@ impl Connection {
     fn read(&mut self, host: &mut impl Host, id: Option<i64>) {
         self.id = id;
         self.direction = property::direction(host, None);
-        self.protocol = property::bytes(host, property::REQUEST_PROTOCOL).unwrap_or_default();
+        let protocol = property::bytes(host, property::REQUEST_PROTOCOL);
+        keep(&mut self.protocol, &protocol.unwrap_or_default());
         self.peer.clear();
         self.cluster_name.clear();
     }
@@ -59,7 +60,7 @@ impl Connection {
             if peer.ends_with(b":0") || self.id.is_none() {
                 return peer;
             }
-            self.peer = peer;
+            keep(&mut self.peer, &peer);
         }
         self.peer.clone()
     }
@@ -73,10 +74,17 @@ impl Connection {
             if !name.starts_with(b"inbound|") || self.id.is_none() {
                 return name;
             }
-            self.cluster_name = name;
+            keep(&mut self.cluster_name, &name);
         }
         self.cluster_name.clone()
     }
+}
+
+/// Puts `text` where the last one was: what lives long stays in one place, and leaves no holes among
+/// what does not.
+fn keep(place: &mut Vec<u8>, text: &[u8]) {
+    place.clear();
+    place.extend_from_slice(text);
 }
 
 impl Connections {

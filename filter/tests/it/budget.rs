@@ -72,9 +72,10 @@ fn a_plain_request_costs_what_the_readme_says() {
 fn ten_thousand_requests_leave_no_memory_behind() {
     let mut worker = Worker::new(&Process::new());
     let root = worker.root("", Direction::Inbound);
+    // All of a size: larger ones fill larger batches.
     let serve = |worker: &mut Worker, n: u32| {
         for i in 0..n {
-            worker.serve(root, Exchange::get(&format!("/cart/{i}")));
+            worker.serve(root, Exchange::get(&format!("/cart/{i:05}")));
             if i % 100 == 0 {
                 worker.advance_ms(1000);
                 for call in worker.calls() {

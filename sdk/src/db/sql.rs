@@ -25,9 +25,10 @@ pub(crate) enum Dialect {
     MySql,
     /// The standard, with dollar-quoted text and comments within comments.
     PostgreSql,
-    /// The standard, with names in brackets.
+    /// The standard, with names in brackets. In double quotes stands a name or, where there is no such
+    /// name, a text: it is taken for a text, which must not leave.
     Sqlite,
-    /// The standard.
+    /// The standard, as far as nothing leaves that is a text somewhere: so for double quotes.
     Other,
 }
 

@@ -134,6 +134,8 @@ fn values_do_not_leave_in_a_sanitized_text() {
         (MySql, r#"a = "x\"y" # c"#, "a = ?  "),
         (MySql, "`t` = _utf8mb4'a' + X'00'", "`t` = ? + ?"),
         (Sqlite, "[a'b] = x'00'", "[a'b] = ?"),
+        (Sqlite, r#"a = "secret" AND b"#, "a = ? AND b"),
+        (Other, r#"a = "secret" AND b"#, "a = ? AND b"),
     ] {
         assert_eq!(sanitized(sql, dialect), expected, "{sql}");
     }

@@ -45,8 +45,10 @@ impl<'a> Tokens<'a> {
             b'#' if is_mysql => (Token::Comment, length(bytes, |byte| byte != b'\n')),
             b'/' if second == b'*' => (Token::Comment, self.comment()),
             b'\'' => (Token::Literal, quoted(bytes, b'\'', is_mysql)),
-            b'"' if is_mysql => (Token::Literal, quoted(bytes, b'"', true)),
-            b'"' => (Token::Name, quoted(bytes, b'"', false)),
+            b'"' if self.dialect == Dialect::PostgreSql => {
+                (Token::Name, quoted(bytes, b'"', false))
+            }
+            b'"' => (Token::Literal, quoted(bytes, b'"', is_mysql)),
             b'`' => (Token::Name, quoted(bytes, b'`', false)),
             b'[' if self.dialect == Dialect::Sqlite => (Token::Name, quoted(bytes, b']', false)),
             b'$' if !second.is_ascii_digit() => self.dollar(),

@@ -29,6 +29,8 @@ pub enum Tracing {
     Native {
         /// How many requests of a hundred are sampled where the caller says nothing.
         percent: f64,
+        /// Whether spans bear the tags that Istio configures for each proxy.
+        has_istio_tags: bool,
     },
 }
 
@@ -302,8 +304,15 @@ fn listener(
             }]
         }
     });
-    if let Tracing::Native { percent } = options.tracing {
+    if let Tracing::Native {
+        percent,
+        has_istio_tags,
+    } = options.tracing
+    {
         manager["tracing"] = native(percent);
+        if has_istio_tags {
+            manager["tracing"]["custom_tags"] = istio_tags();
+        }
     }
     Ok(json!({
         "name": name,
@@ -384,6 +393,20 @@ fn native(percent: f64) -> Value {
             }
         }
     })
+}
+
+/// What istiod writes for a proxy unless `enableIstioTags` is false (istio 1.29,
+/// `pilot/pkg/networking/core/tracing.go`).
+fn istio_tags() -> Value {
+    let tags = [
+        ("istio.canonical_revision", "v1"),
+        ("istio.canonical_service", "orders"),
+        ("istio.cluster_id", "Kubernetes"),
+        ("istio.mesh_id", "cluster.local"),
+        ("istio.namespace", "shop"),
+    ];
+    let tag = |(tag, value)| json!({ "tag": tag, "literal": { "value": value } });
+    tags.map(tag).into_iter().collect()
 }
 
 fn cluster(name: &str, endpoint: SocketAddr, http2: bool) -> Value {

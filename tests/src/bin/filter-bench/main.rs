@@ -8,7 +8,8 @@
 //!
 //! The native tracer runs with its defaults (flush at 5 spans or 5 s), the filter with its own. No
 //! request carries trace context, so every sampling decision is the proxy's. Two more cases are modules
-//! that do next to nothing: no WebAssembly filter can cost less.
+//! that do next to nothing: no WebAssembly filter can cost less. One more is the native tracer with the
+//! five tags that Istio configures.
 
 mod bare;
 
@@ -44,7 +45,7 @@ struct Args {
 }
 
 /// The cases of a round; the first is the baseline of all.
-const CASES: [(&str, Who, f64); 9] = [
+const CASES: [(&str, Who, f64); 10] = [
     ("no tracing", Who::Nobody, 0.0),
     ("filter 100 %", Who::Filter, 100.0),
     ("native 100 %", Who::Native, 100.0),
@@ -54,6 +55,7 @@ const CASES: [(&str, Who, f64); 9] = [
     ("native 0 %", Who::Native, 0.0),
     ("a bare module", Who::Bare(bare::NO_CALLBACKS), 0.0),
     ("one header", Who::Bare(bare::ONE_HEADER), 0.0),
+    ("native, istio", Who::NativeInIstio, 100.0),
 ];
 
 /// Who makes spans.
@@ -62,6 +64,8 @@ enum Who {
     Nobody,
     Filter,
     Native,
+    /// With the tags that Istio adds to each span; the filter says the same once a batch.
+    NativeInIstio,
     /// A module of these parts that makes none.
     Bare(&'static str),
 }
@@ -153,7 +157,12 @@ async fn main() -> Result<ExitCode> {
 fn tracing(args: &Args, folder: &Path, name: &str, who: Who, percent: f64) -> Result<Tracing> {
     let module = match who {
         Who::Nobody => return Ok(Tracing::None),
-        Who::Native => return Ok(Tracing::Native { percent }),
+        Who::Native | Who::NativeInIstio => {
+            return Ok(Tracing::Native {
+                percent,
+                has_istio_tags: matches!(who, Who::NativeInIstio),
+            });
+        }
         Who::Filter => args.module.clone(),
         Who::Bare(parts) => bare::write(folder, name, parts)?,
     };
@@ -201,6 +210,11 @@ fn report(args: &Args, cases: &[Case], rss_start_kib: &[u64]) -> Result<ExitCode
             "added at 100 %, filter / native",
             ratio(&cases[1], &cases[2]),
             0.6,
+            "x",
+        ),
+        Figure::info(
+            "the same, native as Istio configures it",
+            ratio(&cases[1], &cases[9]),
             "x",
         ),
         Figure::at_most(

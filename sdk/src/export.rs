@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use opentelemetry_sdk::error::OTelSdkResult;
 
+mod command;
 mod console;
 mod limit;
 mod otlp;
@@ -11,6 +12,7 @@ mod queue;
 mod thread;
 pub(crate) mod tls;
 
+pub(crate) use command::{Command, Commands, commands};
 pub(crate) use console::{Console, Nowhere};
 pub(crate) use otlp::exporter;
 pub(crate) use thread::{Beside, ExportThread};

@@ -11,7 +11,7 @@ use std::io;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
+use crate::export::command::{Command, Commands, commands};
 use crate::export::limit;
 use crate::export::queue::{Queue, Spans};
 use crate::settings::BatchSettings;
@@ -34,17 +35,11 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The queue, and the thread behind it.
 pub(crate) struct ExportThread {
     queue: Arc<Queue>,
-    commands: mpsc::Sender<Command>,
+    commands: Commands,
 }
 
 /// What else runs on the thread, as long as it does.
 pub(crate) type Beside = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// What the thread is asked for, beside its work.
-struct Command {
-    reply: SyncSender<OTelSdkResult>,
-    is_last: bool,
-}
 
 impl ExportThread {
     /// Starts the thread, builds the exporter on it, and returns when that has worked.
@@ -55,7 +50,7 @@ impl ExportThread {
         beside: Beside,
     ) -> Result<Self, Error> {
         let queue = Arc::new(Queue::new(settings));
-        let (commands, received) = mpsc::channel(16);
+        let (commands, received) = commands();
         let (started, has_started) = sync_channel(1);
         let of_thread = Arc::clone(&queue);
         let body = move || {
@@ -101,7 +96,7 @@ impl ExportThread {
 
     /// Sends everything that waits now.
     pub(crate) fn flush(&self) -> OTelSdkResult {
-        self.ask(false, FLUSH_TIMEOUT)
+        self.commands.ask(false, FLUSH_TIMEOUT)
     }
 
     /// Sends everything that waits and ends the thread, or gives up after `timeout`.
@@ -109,26 +104,7 @@ impl ExportThread {
         if self.queue.close() {
             return Err(OTelSdkError::AlreadyShutdown);
         }
-        self.ask(true, timeout)
-    }
-
-    /// Asks the thread and waits for its answer, at most for `wait`.
-    fn ask(&self, is_last: bool, wait: Duration) -> OTelSdkResult {
-        let (reply, answer) = sync_channel(1);
-        match self.commands.try_send(Command { reply, is_last }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(OTelSdkError::AlreadyShutdown),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                return Err(OTelSdkError::InternalFailure(
-                    "too many flushes wait".to_owned(),
-                ));
-            }
-        }
-        match answer.recv_timeout(wait) {
-            Ok(result) => result,
-            Err(RecvTimeoutError::Timeout) => Err(OTelSdkError::Timeout(wait)),
-            Err(RecvTimeoutError::Disconnected) => Err(OTelSdkError::AlreadyShutdown),
-        }
+        self.commands.ask(true, timeout)
     }
 }
 

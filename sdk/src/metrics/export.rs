@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tokio::time::{sleep, timeout};
 use super::otlp::OtlpMetrics;
 use super::{Metrics, Totals};
 use crate::error::Error;
+use crate::export::{Command, Commands, commands};
 use crate::settings::{Destination, MetricsSettings};
 
 /// How long a flush may wait.
@@ -30,12 +31,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Exports every so often, until it is told to end.
 pub(crate) struct MetricsThread {
-    commands: mpsc::Sender<Command>,
-}
-
-struct Command {
-    reply: SyncSender<OTelSdkResult>,
-    is_last: bool,
+    commands: Commands,
 }
 
 /// Where figures go.
@@ -83,7 +79,7 @@ impl MetricsThread {
         settings: MetricsSettings,
         resource: Resource,
     ) -> Result<Self, Error> {
-        let (commands, received) = mpsc::channel(16);
+        let (commands, received) = commands();
         let (started, has_started) = sync_channel(1);
         let body = move || {
             let _suppressed = Context::enter_telemetry_suppressed_scope();
@@ -120,29 +116,12 @@ impl MetricsThread {
 
     /// Exports what was counted until now.
     pub(crate) fn flush(&self) -> OTelSdkResult {
-        self.ask(false, FLUSH_TIMEOUT)
+        self.commands.ask(false, FLUSH_TIMEOUT)
     }
 
     /// Exports for the last time, or gives up after `wait`.
     pub(crate) fn shutdown(&self, wait: Duration) -> OTelSdkResult {
-        self.ask(true, wait)
-    }
-
-    fn ask(&self, is_last: bool, wait: Duration) -> OTelSdkResult {
-        let (reply, answer) = sync_channel(1);
-        match self.commands.try_send(Command { reply, is_last }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(OTelSdkError::AlreadyShutdown),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                let message = "too many flushes wait".to_owned();
-                return Err(OTelSdkError::InternalFailure(message));
-            }
-        }
-        match answer.recv_timeout(wait) {
-            Ok(result) => result,
-            Err(RecvTimeoutError::Timeout) => Err(OTelSdkError::Timeout(wait)),
-            Err(RecvTimeoutError::Disconnected) => Err(OTelSdkError::AlreadyShutdown),
-        }
+        self.commands.ask(true, wait)
     }
 }
 

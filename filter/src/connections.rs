@@ -8,7 +8,7 @@ use crate::property;
 /// out, which costs three readings and is no error.
 const SLOTS: usize = 512;
 /// The bits of a connection's number that say its slot.
-const SLOT_BITS: u64 = 511;
+const SLOT_BITS: u64 = SLOTS as u64 - 1;
 
 /// The connections that had a request lately. Envoy numbers all connections of a process and uses no
 /// number twice.

@@ -1,13 +1,13 @@
 //! What the proxy knows about a request that is over.
 //!
-//! Reading a property costs about three quarters of a microsecond: a host call, a look-up by name in
-//! the host, and a call back into the module for memory. A span would need a dozen of them. One call
-//! brings all headers of the response for less than half of that, and for a plain response, one that
-//! came from the upstream and went through, they say most of it. Properties are read for the rest;
-//! what is the same for all requests of a connection is remembered.
+//! Reading a property costs about two thirds of a microsecond, most of it for the host's call back into
+//! the module for memory (`BENCHMARK.md`). A span would need a dozen of them. One call brings all
+//! headers of the response for no more than that, and for a plain response, one that came from the
+//! upstream and went through, they say most of it. Properties are read for the rest; what is the same
+//! for all requests of a connection is remembered.
 //!
 //! Envoy also evaluates lists of properties (CEL) in one call. That was tried and costs as much as
-//! five properties, plus the half of one for each item.
+//! four properties, and most of another for each item.
 
 use std::borrow::Cow;
 

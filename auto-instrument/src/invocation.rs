@@ -23,7 +23,7 @@ pub(crate) struct Invocation {
     pub(crate) extra_filename: String,
     pub(crate) emits: Vec<String>,
     pub(crate) is_test: bool,
-    /// True when the compiler is asked a question instead.
+    /// True when the compiler is asked a question and has nothing to compile.
     pub(crate) is_query: bool,
     pub(crate) features: Vec<String>,
     pub(crate) json: bool,
@@ -98,6 +98,8 @@ impl Invocation {
                 _ => {}
             }
         }
+        // `--print native-static-libs` and its like accompany a compilation.
+        invocation.is_query &= invocation.root.is_none();
         invocation.arguments = arguments;
         invocation
     }
@@ -217,6 +219,8 @@ mod tests {
     fn questions_and_host_crates_are_told_apart() {
         assert!(invocation("- --crate-name ___ --print=file-names --crate-type bin").is_query);
         assert!(invocation("-vV").is_query);
+        assert!(!invocation("--crate-name a --print native-static-libs src/lib.rs").is_query);
+        assert!(!invocation("--crate-name a src/lib.rs -v").is_query);
         assert!(invocation("--crate-name m --crate-type proc-macro src/lib.rs").is_host_only());
         assert!(invocation("--crate-name build_script_build build.rs").is_host_only());
         assert!(invocation("--crate-name a --test src/lib.rs").is_test);

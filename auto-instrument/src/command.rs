@@ -12,7 +12,7 @@ use crate::config::{rustc_wrapper, variable};
 use crate::functions::Selection;
 use crate::session::{SESSION, Session, hash};
 use crate::workspace::Workspace;
-use crate::{hook, report, rules, wrapper};
+use crate::{report, rules, wrapper};
 
 mod inspect;
 
@@ -132,9 +132,14 @@ impl Options {
     }
 
     fn rule_set(&self) -> Result<Vec<rules::Rule>> {
+        rules::load(&self.rule_files())
+    }
+
+    /// The files of rules that are used besides the embedded ones.
+    fn rule_files(&self) -> Vec<PathBuf> {
         let more = variable("SPANLOOM_RULES").unwrap_or_default();
         let more = std::env::split_paths(&more).filter(|path| !path.as_os_str().is_empty());
-        rules::load(&more.chain(self.rules.iter().cloned()).collect::<Vec<_>>())
+        more.chain(self.rules.iter().cloned()).collect()
     }
 
     fn selection(&self) -> Result<Selection> {
@@ -169,8 +174,7 @@ impl Options {
             workspace: workspace.root,
             selection: self.selection()?,
             everywhere: self.everywhere,
-            rules: self.rule_set()?,
-            optimised: is_optimised(command, &arguments),
+            rules: rules::Prepared::of(&directory, &tool, &self.rule_files())?,
             compiler: compiler()?,
             tool,
             directory,
@@ -215,27 +219,6 @@ fn is_us(path: &str) -> bool {
 fn print(text: &str) -> Result<ExitCode> {
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Whether Cargo builds with a profile other than `dev` and `test`, which share one folder.
-fn is_optimised(command: &str, arguments: &[String]) -> bool {
-    let mut ours = arguments
-        .iter()
-        .map(String::as_str)
-        .take_while(|argument| *argument != "--");
-    let mut optimised = matches!(command, "bench" | "install");
-    while let Some(argument) = ours.next() {
-        let profile = match argument {
-            "--release" | "-r" => Some("release"),
-            "--debug" => Some("dev"),
-            "--profile" => ours.next(),
-            other => other.strip_prefix("--profile="),
-        };
-        if let Some(profile) = profile {
-            optimised = !matches!(profile, "dev" | "test");
-        }
-    }
-    optimised
 }
 
 /// Takes `--target-dir` out: ours lies below it.
@@ -295,12 +278,7 @@ fn tool() -> Result<String> {
         .modified()?
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
-    Ok(hash(&(
-        env!("CARGO_PKG_VERSION"),
-        us.len(),
-        modified,
-        hook::version(),
-    )))
+    Ok(hash(&(env!("CARGO_PKG_VERSION"), us.len(), modified)))
 }
 
 /// The part of `cargo metadata` that is needed.
@@ -432,18 +410,6 @@ mod tests {
         assert!(error("--release build").contains("unknown option --release"));
         assert!(error("--rules").contains("needs a value"));
         assert!(error("--statements-min x build").contains("not a number"));
-    }
-
-    #[test]
-    fn the_hook_is_optimised_as_the_profile_is() {
-        let is = |line: &str| {
-            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-            is_optimised(&words[0], &words[1..])
-        };
-        assert!(is("build --release") && is("run -r -- --debug") && is("install x"));
-        assert!(is("build --profile=fast") && is("test --profile release"));
-        assert!(!is("build") && !is("test -- --release") && !is("install --debug x"));
-        assert!(!is("build --profile dev"));
     }
 
     #[test]

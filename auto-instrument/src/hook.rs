@@ -26,15 +26,10 @@ const SOURCES: [(&str, &str); 13] = [
     ("sql.rs", include_str!("../hook/src/sql.rs")),
 ];
 
-/// Where the hook of a compiler and target is, or will be.
+/// Where the hook of a compiler and target is, or will be. The sources are this build of the tool's.
 pub(crate) fn folder(session: &Session, target: Option<&str>) -> PathBuf {
-    let key = hash(&(SOURCES, &session.compiler, session.optimised, target));
+    let key = hash(&(&session.tool, &session.compiler, target));
     session.directory.join("hook").join(key)
-}
-
-/// A part of the tool's stamp.
-pub(crate) fn version() -> String {
-    hash(&SOURCES)
 }
 
 /// The compiled hook; compiles it when this is the first use.
@@ -50,18 +45,12 @@ pub(crate) fn library(session: &Session, rustc: &Path, target: Option<&str>) -> 
     let lock = File::create(folder.join("lock")).context("cannot make the hook's lock")?;
     lock.lock().context("cannot take the hook's lock")?;
     if !library.is_file() {
-        compile(session, rustc, target, &folder, &library)?;
+        compile(rustc, target, &folder, &library)?;
     }
     Ok(library)
 }
 
-fn compile(
-    session: &Session,
-    rustc: &Path,
-    target: Option<&str>,
-    folder: &Path,
-    library: &Path,
-) -> Result<()> {
+fn compile(rustc: &Path, target: Option<&str>, folder: &Path, library: &Path) -> Result<()> {
     for (name, text) in SOURCES {
         write_if_changed(&folder.join("src").join(name), text)?;
     }
@@ -76,14 +65,8 @@ fn compile(
             "--edition",
             "2021",
         ])
-        .args([
-            "-C",
-            if session.optimised {
-                "opt-level=2"
-            } else {
-                "opt-level=0"
-            },
-        ])
+        // Of every profile: optimised and in one piece it costs half as much to link, after every edit.
+        .args(["-C", "opt-level=2", "-C", "codegen-units=1"])
         .args(["-C", "metadata=spanloom", "--cap-lints", "allow"])
         .arg("-o")
         .arg(&unfinished)

@@ -7,6 +7,10 @@ use anyhow::{Context, Result, bail};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 
+mod prepared;
+
+pub(crate) use prepared::Prepared;
+
 /// The rules that come with the tool.
 const EMBEDDED: [(&str, &str); 14] = [
     ("async-nats.toml", include_str!("../rules/async-nats.toml")),

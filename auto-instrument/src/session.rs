@@ -5,12 +5,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::config::variable;
 use crate::functions::Selection;
-use crate::rules::Rule;
+use crate::rules::Prepared;
 
 /// Names the session file to the wrappers.
 pub(crate) const SESSION: &str = "SPANLOOM_SESSION";
@@ -29,15 +28,12 @@ pub(crate) struct Session {
     pub(crate) selection: Selection,
     /// Whether crates outside the workspace get function spans too.
     pub(crate) everywhere: bool,
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) rules: Prepared,
     /// The wrapper that was there before us, such as sccache.
     pub(crate) chained: Option<String>,
     pub(crate) chained_rustdoc: Option<String>,
     /// Names the compiler: a hook is good for one.
     pub(crate) compiler: String,
-    /// Whether the hook is optimised. One answer for all units of a build, since a program must
-    /// not hold two hooks.
-    pub(crate) optimised: bool,
     /// This build of the tool.
     pub(crate) tool: String,
 }
@@ -71,26 +67,13 @@ impl Session {
         }
     }
 
-    pub(crate) fn rules_for(&self, package: &str, version: &Version) -> Vec<&Rule> {
-        self.rules
-            .iter()
-            .filter(|rule| rule.applies_to(package, version))
-            .collect()
-    }
-
     /// Variables whose values Cargo compares with those of the last build, so that a change of
     /// rules, of the selection or of the tool rebuilds the crates that it concerns.
     pub(crate) fn stamps(&self) -> BTreeMap<String, String> {
-        let mut stamps = BTreeMap::new();
-        for rule in &self.rules {
-            let of_package: Vec<_> = self
-                .rules
-                .iter()
-                .filter(|other| other.package == rule.package)
-                .collect();
-            let text = serde_json::to_string(&of_package).unwrap_or_default();
-            stamps.insert(stamp_name(&rule.package), hash(&(&text, &self.tool)));
-        }
+        let of_rules = self.rules.stamps().iter();
+        let mut stamps: BTreeMap<_, _> = of_rules
+            .map(|(package, stamp)| (stamp_name(package), stamp.clone()))
+            .collect();
         let selection = format!("{:?}", self.selection);
         stamps.insert(stamp_name(MEMBERS), hash(&(&selection, &self.tool)));
         if self.everywhere {
@@ -145,6 +128,11 @@ pub(crate) fn write_if_changed(path: &Path, text: &str) -> Result<()> {
     if std::fs::read(path).is_ok_and(|now| now == text.as_bytes()) {
         return Ok(());
     }
+    write_whole(path, text)
+}
+
+/// Writes a file whole or not at all.
+pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new(""));
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;

@@ -165,7 +165,14 @@ impl<'a> Unit<'a> {
 
     /// Compiles the crate with its insertions; `None` when it is to be compiled as it is.
     fn compile_rewritten(&self, package: &Package) -> Result<Option<ExitCode>> {
-        let rules = self.session.rules_for(&package.name, &package.version);
+        let rules = self
+            .session
+            .rules
+            .of_package(&package.name, &package.version)
+            .unwrap_or_else(|error| {
+                warn(&format!("{} gets no rules: {error:#}", package.name));
+                Vec::new()
+            });
         let selection = self.session.selection(&package.name, &package.folder);
         let Some(root) = &self.invocation.root else {
             return Ok(None);
@@ -173,7 +180,7 @@ impl<'a> Unit<'a> {
         // A package's rules are for its library, whose root they name places from.
         let is_library =
             self.invocation.crate_name.as_deref() == Some(&package.name.replace('-', "_"));
-        let rules = if is_library { rules } else { Vec::new() };
+        let rules = rules.iter().filter(|_| is_library).collect::<Vec<_>>();
         if rules.is_empty() && selection == Selection::None {
             return Ok(None);
         }

@@ -25,7 +25,8 @@ pub(crate) struct Invocation {
     pub(crate) is_test: bool,
     /// True when the compiler is asked a question and has nothing to compile.
     pub(crate) is_query: bool,
-    pub(crate) features: Vec<String>,
+    /// As they were given: `feature="std"`.
+    pub(crate) cfgs: Vec<String>,
     pub(crate) json: bool,
 }
 
@@ -113,11 +114,7 @@ impl Invocation {
             "--out-dir" => self.out_dir = Some(PathBuf::from(value)),
             "--emit" => self.emits.extend(value.split(',').map(str::to_owned)),
             "--error-format" => self.json = value == "json",
-            "--cfg" => {
-                if let Some(feature) = value.strip_prefix("feature=") {
-                    self.features.push(feature.trim_matches('"').to_owned());
-                }
-            }
+            "--cfg" => self.cfgs.push(value.to_owned()),
             _ => {
                 if let Some(extra) = value.strip_prefix("extra-filename=") {
                     extra.clone_into(&mut self.extra_filename);
@@ -209,8 +206,8 @@ mod tests {
             Some("target/debug/deps/app-12ab.d".into())
         );
         assert_eq!(
-            (cargo.features.as_slice(), cargo.json),
-            (&["std".to_owned()][..], true)
+            (cargo.cfgs.as_slice(), cargo.json),
+            (&["feature=\"std\"".to_owned()][..], true)
         );
         assert!(!cargo.is_query && !cargo.is_test && !cargo.is_host_only());
     }

@@ -14,6 +14,7 @@
 //! assert_eq!(edits.apply("fn f() {}"), "fn f() { enter();}");
 //! ```
 
+mod cfg;
 pub mod command;
 mod config;
 mod depinfo;

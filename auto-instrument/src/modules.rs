@@ -1,7 +1,7 @@
 //! Which files a crate is made of: modules are followed from the crate root, as the compiler does.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use syn::{Attribute, Expr, Item, ItemMod, Lit, Meta};
 
@@ -27,16 +27,34 @@ impl Source {
     }
 
     pub(crate) fn parse(path: &Path, text: String) -> Option<Self> {
-        // A byte order mark or `#!` line would shift every offset: such files are left alone.
-        if text.starts_with('\u{feff}') || (text.starts_with("#!") && !text.starts_with("#![")) {
-            return None;
-        }
-        let ast = syn::parse_file(&text).ok()?;
+        let ast = match preamble(&text) {
+            0 => syn::parse_file(&text),
+            // The parser would count from after it; spaces keep every offset.
+            length => {
+                let rest = text.get(length..).unwrap_or_default();
+                syn::parse_file(&format!("{:length$}{rest}", ""))
+            }
+        };
+        let ast = ast.ok()?;
         Some(Self {
             path: path.to_owned(),
             text,
             ast,
         })
+    }
+}
+
+/// The length of what may stand before the first token: a byte order mark, and a `#!` line, which
+/// is none when it begins an attribute.
+fn preamble(text: &str) -> usize {
+    let mark = text
+        .strip_prefix('\u{feff}')
+        .map_or(0, |_| '\u{feff}'.len_utf8());
+    let rest = text.get(mark..).unwrap_or_default();
+    let is_attribute = |rest: &str| rest.trim_start().starts_with('[');
+    match rest.strip_prefix("#!") {
+        Some(after) if !is_attribute(after) => mark + rest.lines().next().map_or(0, str::len),
+        _ => mark,
     }
 }
 
@@ -106,7 +124,7 @@ fn collect_module(
         }
         (None, Some(given)) => {
             let from = if at_file_level { paths_from } else { base };
-            let path = from.join(given);
+            let path = without_dots(&from.join(given));
             if path.is_file() {
                 found.push((path, true));
             }
@@ -121,6 +139,23 @@ fn collect_module(
             }
         }
     }
+}
+
+/// `src/../outside.rs` as `outside.rs`: a file must have one name, and the copy of a tree needs to
+/// know which folders lie above it.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            // Above a link lies what it points to, not what it stands in.
+            Component::ParentDir if !out.is_symlink() && out.file_name().is_some() => {
+                out.pop();
+            }
+            part => out.push(part),
+        }
+    }
+    out
 }
 
 /// The path of `#[path = "x"]`, also inside `cfg_attr`.
@@ -158,8 +193,10 @@ mod tests {
         let files = [
             (
                 "lib.rs",
-                "mod a; cfg! { mod b; } mod inline { mod c; } #[path = \"other/d.rs\"] mod d; mod gone;",
+                "mod a; cfg! { mod b; } mod inline { mod c; } #[path = \"other/d.rs\"] mod d; mod gone; \
+                 #[path = \"other/../././side.rs\"] mod side;",
             ),
+            ("side.rs", ""),
             ("a.rs", "mod deep;"),
             ("a/deep.rs", ""),
             ("b/mod.rs", "mod e;"),
@@ -195,7 +232,28 @@ mod tests {
             "lib.rs",
             "other/d.rs",
             "other/f.rs",
+            "side.rs",
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_stands_before_the_first_token_shifts_nothing() {
+        for before in [
+            "",
+            "\u{feff}",
+            "#!/usr/bin/env rust\r\n",
+            "\u{feff}#!x\n",
+            "#![allow(unused)]\n",
+            "#! [allow(unused)]\n",
+        ] {
+            let text = format!("{before}fn f() {{}}");
+            let source = Source::parse(Path::new("a.rs"), text).expect("it parses");
+            let Some(Item::Fn(function)) = source.ast.items.first() else {
+                panic!("{before:?}: no function")
+            };
+            let name = function.sig.ident.span().byte_range();
+            assert_eq!(source.text.get(name), Some("f"), "{before:?}");
+        }
     }
 }

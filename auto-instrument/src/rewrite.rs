@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::cfg::is_no_std;
 use crate::edit::Edits;
 use crate::functions::{self, Selection};
 use crate::modules::{self, Source};
@@ -23,10 +24,12 @@ pub(crate) struct Rewrite {
     pub(crate) missed: Vec<(String, String)>,
 }
 
-/// Plans the rewriting of the crate with this root.
+/// Plans the rewriting of the crate with this root. `configuration` answers what `rustc --print cfg`
+/// does.
 pub(crate) fn plan(
     root: &Path,
     edition: Option<&str>,
+    configuration: impl FnOnce() -> Vec<String>,
     rules: &[&Rule],
     selection: Selection,
 ) -> Rewrite {
@@ -38,7 +41,10 @@ pub(crate) fn plan(
             _ => format!("::{HOOK}"),
         };
         let sources = modules::follow(root);
-        if sources.first().is_none_or(|root| is_no_std(&root.ast)) {
+        let Some(first) = sources.first() else {
+            return rewrite;
+        };
+        if is_no_std(&first.ast, configuration) {
             return rewrite;
         }
         for source in sources {
@@ -101,14 +107,6 @@ pub(crate) fn apply(root: &Path, rule: &Rule) -> Result<Files, String> {
         }
     }
     Ok(files)
-}
-
-/// A crate without `std` cannot carry a hook that needs it. One that only sometimes goes without
-/// is tried; the fallback catches the rest.
-fn is_no_std(root: &syn::File) -> bool {
-    root.attrs
-        .iter()
-        .any(|attribute| attribute.path().is_ident("no_std"))
 }
 
 #[cfg(test)]

@@ -37,6 +37,17 @@ fn warn(message: &str) {
     let _ = writeln!(io::stderr(), "warning: spanloom: {message}");
 }
 
+/// Sources may nest deeper than a usual stack allows, whose overflow no one can catch. `None` when
+/// `call` panics, which is no reason to fail a compilation either.
+fn with_room<R: Send>(call: impl FnOnce() -> R + Send) -> Option<R> {
+    const STACK_BYTES: usize = 256 << 20;
+    std::thread::scope(|scope| {
+        // Pages of a stack are real only once they are touched.
+        let builder = std::thread::Builder::new().stack_size(STACK_BYTES);
+        builder.spawn_scoped(scope, call).ok()?.join().ok()
+    })
+}
+
 struct Unit<'a> {
     session: &'a Session,
     /// The compiler, behind whatever wrappers there are.
@@ -185,7 +196,21 @@ impl<'a> Unit<'a> {
             return Ok(None);
         }
         let root = std::env::current_dir()?.join(root);
-        let rewrite = rewrite::plan(&root, self.invocation.edition.as_deref(), &rules, selection);
+        let Some(rewrite) = with_room(|| {
+            rewrite::plan(
+                &root,
+                self.invocation.edition.as_deref(),
+                || self.configuration(),
+                &rules,
+                selection,
+            )
+        }) else {
+            warn(&format!(
+                "{} {} gets no spans: its sources cannot be read",
+                package.name, package.version
+            ));
+            return Ok(None);
+        };
         let mut report = self.report(package, &rewrite);
         let outcome = if rewrite.files.is_empty() || self.is_skipped() {
             Ok(None)
@@ -220,6 +245,22 @@ impl<'a> Unit<'a> {
                 Ok(Some(code))
             }
         }
+    }
+
+    /// What `cfg` may ask of this compilation.
+    fn configuration(&self) -> Vec<String> {
+        let mut command = Command::new(&self.rustc);
+        command.args(["--print", "cfg"]);
+        if let Some(target) = &self.invocation.target {
+            command.args(["--target", target]);
+        }
+        let printed = command.output().map(|output| output.stdout);
+        let printed = printed.unwrap_or_default();
+        let of_target = String::from_utf8_lossy(&printed);
+        let of_target = of_target.lines().map(str::to_owned);
+        let of_test = self.invocation.is_test.then(|| "test".to_owned());
+        let given = self.invocation.cfgs.iter().cloned();
+        of_target.chain(of_test).chain(given).collect()
     }
 
     fn report(&self, package: &Package, rewrite: &Rewrite) -> Report {

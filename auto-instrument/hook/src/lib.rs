@@ -35,11 +35,20 @@ pub use function::{enter, future, future_result, never, Entered, Function, Site}
 pub use sink::{install, Decision, Ended, First, Sink};
 pub use span::{in_span, InSpan, Kind, Span, Value};
 
+/// For the macros: a program may have its own `std`, or a `line!` of its own.
+#[doc(hidden)]
+pub use std;
+
 /// The place of a function: a `&'static Site`, made where the function stands.
 #[macro_export]
 macro_rules! site {
     ($name:literal) => {{
-        static SITE: $crate::Site = $crate::Site::new($name, module_path!(), file!(), line!());
+        static SITE: $crate::Site = $crate::Site::new(
+            $name,
+            $crate::std::module_path!(),
+            $crate::std::file!(),
+            $crate::std::line!(),
+        );
         &SITE
     }};
 }

@@ -150,7 +150,14 @@ pub(super) fn diff(
                 .iter()
                 .filter(|rule| is_library && rule.applies_to(&package.name, &package.version))
                 .collect();
-            let plan = rewrite::plan(&target.src_path, Some(&target.edition), &rules, selection);
+            let plan = rewrite::plan(
+                &target.src_path,
+                Some(&target.edition),
+                // Which features a build will ask for is not known here; most have this one.
+                || vec!["feature=\"std\"".to_owned()],
+                &rules,
+                selection,
+            );
             for (path, (text, edits)) in &plan.files {
                 write_diff(&mut out, path, text, &edits.apply(text))
                     .context("cannot write the difference")?;

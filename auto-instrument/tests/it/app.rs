@@ -62,18 +62,36 @@ pub(crate) fn spanloom(arguments: &[&str]) -> Output {
 
 /// The same with more in the environment.
 pub(crate) fn spanloom_with(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_cargo-spanloom"))
+    spanloom_at(&folder(), arguments, environment)
+}
+
+/// The same in another folder.
+pub(crate) fn spanloom_at(
+    folder: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Output {
+    command_at(folder, arguments, environment).output().unwrap()
+}
+
+/// The command that does it.
+pub(crate) fn command_at(
+    folder: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-spanloom"));
+    command
         .arg("spanloom")
         .args(arguments)
-        .current_dir(folder())
+        .current_dir(folder)
         // What this test's own Cargo set must not reach the one that is tested.
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("RUSTFLAGS")
         .env("CARGO_TERM_COLOR", "never")
         .env("CARGO_INCREMENTAL", "1")
-        .envs(environment.iter().copied())
-        .output()
-        .unwrap()
+        .envs(environment.iter().copied());
+    command
 }
 
 /// Standard error of a run that must succeed.

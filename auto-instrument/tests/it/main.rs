@@ -10,5 +10,6 @@
 
 mod app;
 mod build;
+mod odd;
 mod sink;
 mod spans;

@@ -12,7 +12,7 @@ use crate::config::{rustc_wrapper, variable};
 use crate::functions::Selection;
 use crate::session::{SESSION, Session, hash};
 use crate::workspace::Workspace;
-use crate::{report, rules, wrapper};
+use crate::{child, report, rules, wrapper};
 
 mod inspect;
 
@@ -52,7 +52,7 @@ struct Options {
     statements_min: Option<usize>,
     everywhere: bool,
     /// The command and everything after it.
-    rest: Vec<String>,
+    rest: Vec<OsString>,
 }
 
 /// The session, when Cargo calls us as its compiler wrapper.
@@ -75,18 +75,21 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
 impl Options {
     fn parse(arguments: &[OsString]) -> Result<Self> {
         let mut options = Self::default();
-        let mut rest = arguments
-            .iter()
-            .map(|word| word.to_str().context("an argument is not UTF-8"));
-        while let Some(word) = rest.next() {
-            let word = word?;
+        let mut rest = arguments.iter();
+        while let Some(next) = rest.next() {
+            let utf8 = |word: &'_ OsString| -> Result<String> {
+                let word = word.to_str().context("an argument is not UTF-8")?;
+                Ok(word.to_owned())
+            };
+            let word = utf8(next)?;
+            let word = word.as_str();
             let mut value = || {
-                rest.next()
-                    .with_context(|| format!("{word} needs a value"))?
+                let value = rest.next();
+                utf8(value.with_context(|| format!("{word} needs a value"))?)
             };
             match word {
                 "--rules" => options.rules.push(value()?.into()),
-                "--functions" => options.functions = Some(value()?.to_owned()),
+                "--functions" => options.functions = Some(value()?),
                 "--statements-min" => {
                     let number = value()?;
                     options.statements_min = Some(
@@ -96,15 +99,13 @@ impl Options {
                     );
                 }
                 "--all-crates" => options.everywhere = true,
-                "-h" | "--help" | "-V" | "--version" => options.rest = vec![word.to_owned()],
+                "-h" | "--help" | "-V" | "--version" => options.rest = vec![word.into()],
                 option if option.starts_with('-') => {
                     bail!("unknown option {option}; Cargo's options come after the command");
                 }
-                command => {
-                    options.rest.push(command.to_owned());
-                    for word in rest.by_ref() {
-                        options.rest.push(word?.to_owned());
-                    }
+                _ => {
+                    options.rest.push(next.clone());
+                    options.rest.extend(rest.by_ref().cloned());
                 }
             }
         }
@@ -112,12 +113,18 @@ impl Options {
     }
 
     fn run(self) -> Result<ExitCode> {
-        let (command, arguments) = match self.rest.split_first() {
+        let words: Vec<String> = self
+            .rest
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let (command, arguments) = match words.split_first() {
             Some((command, arguments)) => (command.as_str(), arguments),
             None => ("--help", &[][..]),
         };
         match command {
-            "-h" | "--help" | "help" => print(HELP),
+            "-h" | "--help" => print(HELP),
+            "help" if arguments.is_empty() => print(HELP),
             "-V" | "--version" => print(&format!("cargo-spanloom {}\n", env!("CARGO_PKG_VERSION"))),
             "list" => inspect::list(&self.rule_set()?),
             "lint" => inspect::lint(&self.rules, arguments),
@@ -127,7 +134,7 @@ impl Options {
                 self.everywhere,
                 arguments,
             ),
-            _ => self.cargo(command, arguments),
+            _ => self.cargo(command),
         }
     }
 
@@ -155,21 +162,32 @@ impl Options {
         }
     }
 
-    fn cargo(&self, command: &str, arguments: &[String]) -> Result<ExitCode> {
-        let (arguments, target_directory) = split_target_directory(arguments);
-        let is_local = |word: &String| word == "--path" || word.starts_with("--path=");
-        let installs = command == "install" && !arguments.iter().any(is_local);
+    fn cargo(&self, command: &str) -> Result<ExitCode> {
+        let (arguments, target_directory) =
+            split_target_directory(self.rest.get(1..).unwrap_or_default());
+        let words: Vec<String> = arguments
+            .iter()
+            .take_while(|word| *word != "--")
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
         let tool = tool()?;
+        let is_local = |word: &String| word == "--path" || word.starts_with("--path=");
+        let installs = command == "install" && !words.iter().any(is_local);
+        let settings = settings(&words);
         let workspace = match installs {
-            true => nowhere()?,
-            false => workspace(&arguments, &tool)?,
+            true => nowhere(),
+            false => workspace(&words, &settings, &tool),
+        };
+        let Ok(workspace) = workspace else {
+            return self.plain_cargo();
         };
         let base = target_directory.unwrap_or(workspace.target_directory);
         let directory = std::path::absolute(base)?.join("spanloom");
+        let here = std::env::current_dir()?;
         let session = Session {
             members: workspace.members,
             installs,
-            chained: rustc_wrapper(&workspace.root).filter(|wrapper| !is_us(wrapper)),
+            chained: rustc_wrapper(&here, &settings).filter(|wrapper| !is_us(wrapper)),
             chained_rustdoc: variable("RUSTDOC").filter(|rustdoc| !is_us(rustdoc)),
             workspace: workspace.root,
             selection: self.selection()?,
@@ -184,7 +202,8 @@ impl Options {
         let skipped = n_skipped(&session);
         loop {
             let before = n_skipped(&session);
-            let status = Command::new(cargo())
+            let mut cargo = Command::new(cargo());
+            cargo
                 .arg(command)
                 .args(&arguments)
                 .env(SESSION, &session_file)
@@ -192,19 +211,22 @@ impl Options {
                 .env("RUSTDOC", &us)
                 .env("CARGO_TARGET_DIR", &session.directory)
                 .env("CARGO_BUILD_BUILD_DIR", &session.directory)
-                .envs(session.stamps())
-                .status()
-                .context("cannot start cargo")?;
-            report::gather(&session.directory)?;
+                .envs(session.stamps());
+            let status = child::run(&mut cargo).context("cannot start cargo")?;
+            report::gather(&session.directory);
             // A crate that broke late is compiled as it is from now on: try once more.
             let again = !status.success() && n_skipped(&session) > before && before == skipped;
             if !again {
-                return Ok(match status.code() {
-                    Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
-                    None => ExitCode::FAILURE,
-                });
+                return Ok(child::end_like(status));
             }
         }
+    }
+
+    /// Without a workspace there is nothing to instrument: `new`, `search`, and Cargo's own word on a
+    /// manifest that it cannot find or read.
+    fn plain_cargo(&self) -> Result<ExitCode> {
+        let status = child::run(Command::new(cargo()).args(&self.rest));
+        Ok(child::end_like(status.context("cannot start cargo")?))
     }
 }
 
@@ -222,22 +244,38 @@ fn print(text: &str) -> Result<ExitCode> {
 }
 
 /// Takes `--target-dir` out: ours lies below it.
-fn split_target_directory(arguments: &[String]) -> (Vec<String>, Option<PathBuf>) {
+fn split_target_directory(arguments: &[OsString]) -> (Vec<OsString>, Option<PathBuf>) {
     let (mut kept, mut directory) = (Vec::new(), None);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
-        if argument == "--" {
+        let word = argument.to_str().unwrap_or_default();
+        if word == "--" {
             kept.push(argument.clone());
             kept.extend(rest.by_ref().cloned());
-        } else if argument == "--target-dir" {
+        } else if word == "--target-dir" {
             directory = rest.next().map(PathBuf::from);
-        } else if let Some(value) = argument.strip_prefix("--target-dir=") {
+        } else if let Some(value) = word.strip_prefix("--target-dir=") {
             directory = Some(PathBuf::from(value));
         } else {
             kept.push(argument.clone());
         }
     }
     (kept, directory)
+}
+
+/// The `--config` and `-Z` options among Cargo's: they say how manifests and configuration are read.
+fn settings(words: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        if matches!(word.as_str(), "--config" | "-Z") {
+            found.push(word.clone());
+            found.extend(rest.next().cloned());
+        } else if word.starts_with("--config=") || (word.starts_with("-Z") && word.len() > 2) {
+            found.push(word.clone());
+        }
+    }
+    found
 }
 
 fn cargo() -> String {
@@ -315,9 +353,9 @@ impl Package {
 }
 
 /// The workspace that a command's arguments mean.
-fn workspace(arguments: &[String], tool: &str) -> Result<Workspace> {
+fn workspace(words: &[String], settings: &[String], tool: &str) -> Result<Workspace> {
     let mut manifest = None;
-    let mut rest = arguments.iter().take_while(|argument| *argument != "--");
+    let mut rest = words.iter();
     while let Some(argument) = rest.next() {
         let value = |prefix: &str| argument.strip_prefix(prefix).map(PathBuf::from);
         if argument == "--manifest-path" {
@@ -331,8 +369,10 @@ fn workspace(arguments: &[String], tool: &str) -> Result<Workspace> {
             manifest = Some(path);
         }
     }
-    Workspace::find(manifest.as_deref(), cargo(), tool.to_owned(), || {
-        let metadata = Metadata::of_members(manifest.as_deref())?;
+    let mut asker = vec![cargo()];
+    asker.extend_from_slice(settings);
+    Workspace::find(manifest.as_deref(), asker, tool.to_owned(), || {
+        let metadata = Metadata::of_members(manifest.as_deref(), settings)?;
         Ok(Workspace {
             members: metadata.packages.iter().map(Package::folder).collect(),
             root: metadata.workspace_root,
@@ -353,8 +393,9 @@ fn nowhere() -> Result<Workspace> {
 
 impl Metadata {
     /// Members only; quick, and never touches the lock file.
-    fn of_members(manifest: Option<&Path>) -> Result<Self> {
+    fn of_members(manifest: Option<&Path>, settings: &[String]) -> Result<Self> {
         let mut words = vec!["--no-deps".to_owned()];
+        words.extend_from_slice(settings);
         if let Some(manifest) = manifest {
             words.extend(["--manifest-path".to_owned(), manifest.display().to_string()]);
         }
@@ -405,6 +446,13 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_cargo_are_found() {
+        let words = "-p a --config x.y=1 -Zb --config=z -Z c -v".split(' ');
+        let found = settings(&words.map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(found, ["--config", "x.y=1", "-Zb", "--config=z", "-Z", "c"]);
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let error = |line| format!("{:#}", parse(line).expect_err("must be refused"));
         assert!(error("--release build").contains("unknown option --release"));
@@ -414,9 +462,7 @@ mod tests {
 
     #[test]
     fn the_target_directory_is_taken_out_before_the_double_dash() {
-        let words: Vec<String> = ["-p", "a", "--target-dir=x", "--", "--target-dir", "y"]
-            .map(str::to_owned)
-            .into();
+        let words = ["-p", "a", "--target-dir=x", "--", "--target-dir", "y"].map(OsString::from);
         let (kept, directory) = split_target_directory(&words);
         assert_eq!(kept, ["-p", "a", "--", "--target-dir", "y"]);
         assert_eq!(directory, Some(PathBuf::from("x")));

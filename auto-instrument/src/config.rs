@@ -11,12 +11,38 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The compiler wrapper that Cargo would use without us: the environment's, else the nearest
-/// configuration file's.
-pub(crate) fn rustc_wrapper(from: &Path) -> Option<String> {
+/// The compiler wrapper that Cargo would use without us: the environment's, else that of the
+/// `--config` options among `settings`, else the nearest configuration file's.
+pub(crate) fn rustc_wrapper(from: &Path, settings: &[String]) -> Option<String> {
+    if is_empty("RUSTC_WRAPPER") {
+        // That is how one says that there is none.
+        return None;
+    }
     variable("RUSTC_WRAPPER")
+        .or_else(|| wrapper_in_settings(from, settings))
         .or_else(|| variable("CARGO_BUILD_RUSTC_WRAPPER"))
         .or_else(|| wrapper_in_files(from, variable("CARGO_HOME").map(PathBuf::from)))
+        .filter(|wrapper| !wrapper.is_empty())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of this crate that reads it"
+)]
+fn is_empty(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| value.is_empty())
+}
+
+/// Each is `--config`, then or behind a `=` a line of TOML or a file; the last one wins.
+fn wrapper_in_settings(from: &Path, settings: &[String]) -> Option<String> {
+    settings.iter().rev().find_map(|word| {
+        let setting = word.strip_prefix("--config=").unwrap_or(word);
+        let file = from.join(setting);
+        match file.is_file() {
+            true => wrapper_of(&std::fs::read_to_string(&file).ok()?, file.parent()?),
+            false => wrapper_of(setting, &from.join(".cargo")),
+        }
+    })
 }
 
 fn wrapper_in_files(from: &Path, cargo_home: Option<PathBuf>) -> Option<String> {
@@ -26,27 +52,25 @@ fn wrapper_in_files(from: &Path, cargo_home: Option<PathBuf>) -> Option<String> 
         .chain(cargo_home);
     for folder in folders {
         for name in ["config.toml", "config"] {
-            let Ok(text) = std::fs::read_to_string(folder.join(name)) else {
-                continue;
-            };
-            let Ok(config) = text.parse::<toml::Table>() else {
-                continue;
-            };
-            let wrapper = config
-                .get("build")
-                .and_then(|build| build.get("rustc-wrapper"));
-            if let Some(wrapper) = wrapper.and_then(toml::Value::as_str) {
-                // A relative path is relative to the folder that `.cargo` is in.
-                let is_path = wrapper.contains('/') && Path::new(wrapper).is_relative();
-                let at_home = folder.parent().filter(|_| is_path);
-                return Some(match at_home {
-                    Some(home) => home.join(wrapper).display().to_string(),
-                    None => wrapper.to_owned(),
-                });
+            let text = std::fs::read_to_string(folder.join(name));
+            let wrapper = text.ok().and_then(|text| wrapper_of(&text, &folder));
+            if wrapper.is_some() {
+                return wrapper;
             }
         }
     }
     None
+}
+
+/// What a configuration in `folder` says. A relative path is relative to the folder's own folder.
+fn wrapper_of(text: &str, folder: &Path) -> Option<String> {
+    let config: toml::Table = text.parse().ok()?;
+    let wrapper = config.get("build")?.get("rustc-wrapper")?.as_str()?;
+    let is_path = wrapper.contains('/') && Path::new(wrapper).is_relative();
+    match folder.parent().filter(|_| is_path) {
+        Some(home) => Some(home.join(wrapper).display().to_string()),
+        None => Some(wrapper.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -73,5 +97,9 @@ mod tests {
         .expect("written");
         let expected = inner.join("./tools/w").display().to_string();
         assert_eq!(wrapper_in_files(&inner, None), Some(expected));
+        let settings = ["--config", "build.rustc-wrapper='./x'", "--config=a.b=1"];
+        let settings = settings.map(str::to_owned);
+        let expected = inner.join("./x").display().to_string();
+        assert_eq!(wrapper_in_settings(&inner, &settings), Some(expected));
     }
 }

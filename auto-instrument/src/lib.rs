@@ -15,6 +15,7 @@
 //! ```
 
 mod cfg;
+mod child;
 pub mod command;
 mod config;
 mod depinfo;

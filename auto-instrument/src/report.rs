@@ -36,8 +36,16 @@ pub(crate) fn write(session: &Session, unit: &str, report: &Report) -> Result<()
     write_if_changed(&folder(session).join(format!("{unit}.json")), &text)
 }
 
-/// Joins the parts into `matched.json`, unless it is of their present state.
-pub(crate) fn gather(directory: &Path) -> Result<()> {
+/// Joins the parts into `matched.json`, unless it is of their present state. What cannot be written
+/// is no reason to fail what was built.
+pub(crate) fn gather(directory: &Path) {
+    // `cargo spanloom clean` takes the folder away.
+    if directory.is_dir() {
+        let _ = join(directory);
+    }
+}
+
+fn join(directory: &Path) -> Result<()> {
     let (parts, joined) = (directory.join("matched"), directory.join("matched.json"));
     // Each part is renamed into the folder, which changes the folder; the joined file gets its time.
     let modified = |path: &Path| {
@@ -49,13 +57,14 @@ pub(crate) fn gather(directory: &Path) -> Result<()> {
     if state.is_some() && modified(&joined) == state {
         return Ok(());
     }
-    let mut reports: Vec<Report> = Vec::new();
-    for entry in std::fs::read_dir(&parts).into_iter().flatten() {
-        let text = std::fs::read_to_string(entry?.path())?;
-        if let Ok(report) = serde_json::from_str(&text) {
-            reports.push(report);
-        }
-    }
+    // A part that another build is just writing, or that is damaged, is left out.
+    let mut reports: Vec<Report> = std::fs::read_dir(&parts)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| std::fs::read(entry.path()).ok())
+        .filter_map(|text| serde_json::from_slice(&text).ok())
+        .collect();
     reports.sort_by(|a, b| {
         (&a.package, &a.version, &a.functions).cmp(&(&b.package, &b.version, &b.functions))
     });
@@ -83,7 +92,7 @@ mod tests {
             write_whole(&path, &text).expect("written");
         };
         let packages = || {
-            gather(directory.path()).expect("joined");
+            gather(directory.path());
             let text = std::fs::read(directory.path().join("matched.json")).expect("read");
             let reports: Vec<Report> = serde_json::from_slice(&text).expect("reports");
             reports

@@ -33,7 +33,8 @@ struct Remembered {
 struct Question {
     /// The manifest that Cargo starts from.
     manifest: PathBuf,
-    cargo: String,
+    /// Cargo, and what it was told of its configuration.
+    cargo: Vec<String>,
     target_directories: [Option<String>; 2],
     tool: String,
 }
@@ -50,7 +51,7 @@ impl Workspace {
     /// when nothing is remembered, or something has changed since.
     pub(crate) fn find(
         manifest: Option<&Path>,
-        cargo: String,
+        cargo: Vec<String>,
         tool: String,
         ask: impl FnOnce() -> Result<Self>,
     ) -> Result<Self> {
@@ -133,8 +134,12 @@ impl Question {
             .chain(home);
         let configurations = configurations
             .flat_map(|folder| ["config.toml", "config"].map(|name| folder.join(name)));
+        // A manifest that appears above may make this one a member.
+        let above = self.manifest.ancestors().skip(1);
+        let above = above.map(|folder| folder.join("Cargo.toml"));
         let mut files: Vec<PathBuf> = manifests
             .chain([root, self.manifest.clone()])
+            .chain(above)
             .chain(configurations)
             .collect();
         files.sort();
@@ -198,7 +203,7 @@ mod tests {
             members: vec![home.join("a")],
         };
         let manifest = home.join("a/Cargo.toml");
-        let found = Workspace::find(Some(&manifest), "cargo".to_owned(), tool.to_owned(), || {
+        let found = Workspace::find(Some(&manifest), vec![], tool.to_owned(), || {
             asked = true;
             Ok(workspace.clone())
         });
@@ -209,12 +214,16 @@ mod tests {
     #[test]
     fn cargo_is_asked_once_and_again_after_a_change() {
         let home = tempfile::tempdir().expect("a folder");
-        let home = home.path();
+        let home = &home.path().join("home");
         write(&home.join("Cargo.toml"), "[workspace]\nmembers = ['a']\n");
         write(&home.join("a/Cargo.toml"), "[package]\nname = 'a'\n");
         assert!(is_asked(home, "1"));
         assert!(!is_asked(home, "1"));
         write(&home.join("a/Cargo.toml"), "[package]\nname = 'aa'\n");
+        assert!(is_asked(home, "1"));
+        assert!(!is_asked(home, "1"));
+        let above = home.parent().expect("a folder").join("Cargo.toml");
+        write(&above, "[workspace]\n");
         assert!(is_asked(home, "1"));
         assert!(!is_asked(home, "1"));
         assert!(is_asked(home, "2"));

@@ -127,7 +127,7 @@ pub(super) fn diff(
     everywhere: bool,
     packages: &[String],
 ) -> Result<ExitCode> {
-    let members: BTreeSet<PathBuf> = Metadata::of_members(None)?
+    let members: BTreeSet<PathBuf> = Metadata::of_members(None, &[])?
         .packages
         .iter()
         .map(Package::folder)

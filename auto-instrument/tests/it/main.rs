@@ -10,6 +10,7 @@
 
 mod app;
 mod build;
+mod command;
 mod odd;
 mod sink;
 mod spans;

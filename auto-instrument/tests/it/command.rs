@@ -1,0 +1,118 @@
+//! The command in Cargo's place: what it passes on, and how it ends.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use crate::app::{command_at, restore, spanloom_at};
+
+const PROGRAM: &str = r#"
+use std::time::Duration;
+
+pub async fn traced() {}
+
+fn main() {
+    match std::env::args_os().nth(1).as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some("abort") => std::process::abort(),
+        Some("three") => std::process::exit(3),
+        Some("wait") => {
+            println!("ready");
+            std::thread::sleep(Duration::from_secs(20));
+            println!("nobody said a word");
+        }
+        _ => println!("{:?}", std::env::args_os().skip(1).collect::<Vec<_>>()),
+    }
+}
+"#;
+
+/// A package of its own for each test, since they run side by side.
+fn package(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join("command")
+        .join(name);
+    let manifest =
+        "[package]\nname = \"one\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n";
+    restore(&folder.join("Cargo.toml"), manifest.as_bytes());
+    restore(&folder.join("src/main.rs"), PROGRAM.as_bytes());
+    folder
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[test]
+fn it_ends_as_the_program_that_it_runs() {
+    let folder = package("ends");
+    let run = |word: &str| spanloom_at(&folder, &["run", "--", word], &[]).status;
+    assert_eq!(run("three").code(), Some(3));
+    assert_eq!(run("abort").signal(), Some(6));
+    let mut odd = command_at(&folder, &["run", "-q", "--"], &[]);
+    let odd = odd.arg(OsStr::from_bytes(b"a\xffb")).output().unwrap();
+    assert_eq!(text(&odd), "[\"a\\xFFb\"]\n");
+}
+
+#[test]
+fn a_signal_reaches_the_program_that_it_runs() {
+    let folder = package("signal");
+    let mut tool = command_at(&folder, &["run", "--", "wait"], &[])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(tool.stdout.take().unwrap());
+    let mut said = String::new();
+    out.read_line(&mut said).unwrap();
+    let pid = tool.id().to_string();
+    let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(sent.success());
+    // Until nobody holds the other end.
+    out.read_to_string(&mut said).unwrap();
+    assert_eq!(said, "ready\n");
+    assert_eq!(tool.wait().unwrap().signal(), Some(15));
+}
+
+#[test]
+fn without_a_workspace_it_is_cargo() {
+    let folder = tempfile::tempdir().unwrap();
+    let same = |arguments: &[&str]| {
+        let ours = spanloom_at(folder.path(), arguments, &[]);
+        let cargo = Command::new("cargo")
+            .args(arguments)
+            .current_dir(folder.path())
+            .env("CARGO_TERM_COLOR", "never")
+            .output()
+            .unwrap();
+        assert_eq!(text(&ours), text(&cargo), "{arguments:?}");
+        assert_eq!(ours.status, cargo.status, "{arguments:?}");
+    };
+    same(&["build"]);
+    same(&["help", "locate-project"]);
+    let made = spanloom_at(folder.path(), &["new", "--vcs", "none", "made"], &[]);
+    assert!(made.status.success(), "{}", text(&made));
+    assert!(folder.path().join("made/src/main.rs").is_file());
+    restore(&folder.path().join("Cargo.toml"), b"[package\n");
+    same(&["check"]);
+}
+
+#[test]
+fn what_another_build_left_half_written_is_no_error() {
+    let folder = package("half");
+    assert!(spanloom_at(&folder, &["check"], &[]).status.success());
+    let matched = folder.join("target/spanloom/matched.json");
+    let before = std::fs::read(&matched).unwrap();
+    restore(
+        &folder.join("target/spanloom/matched/one-1.9.tmp"),
+        b"\xff{",
+    );
+    let again = spanloom_at(&folder, &["check"], &[]);
+    assert!(again.status.success(), "{}", text(&again));
+    assert_eq!(std::fs::read(&matched).unwrap(), before);
+}

@@ -77,7 +77,8 @@ impl Workspace {
             return Ok(known);
         }
         let workspace = ask()?;
-        question.remember(&here, &workspace)?;
+        // Where nothing can be written, Cargo is asked each time.
+        let _ = question.remember(&here, &workspace);
         Ok(workspace)
     }
 
@@ -227,6 +228,16 @@ mod tests {
         assert!(is_asked(home, "1"));
         assert!(!is_asked(home, "1"));
         assert!(is_asked(home, "2"));
+    }
+
+    #[test]
+    fn where_nothing_can_be_remembered_cargo_is_asked_each_time() {
+        let home = tempfile::tempdir().expect("a folder");
+        let home = home.path();
+        write(&home.join("a/Cargo.toml"), "[package]\nname = 'a'\n");
+        write(&home.join("target"), "not a folder");
+        assert!(is_asked(home, "1"));
+        assert!(is_asked(home, "1"));
     }
 
     #[test]

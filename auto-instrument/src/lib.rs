@@ -19,6 +19,7 @@ mod child;
 pub mod command;
 mod config;
 mod depinfo;
+mod depth;
 mod diagnostics;
 pub mod edit;
 mod functions;

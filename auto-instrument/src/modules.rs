@@ -44,6 +44,18 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Where the first token may stand: behind a byte order mark, and on the line after a `#!`.
+    pub(crate) fn start(&self) -> usize {
+        let length = preamble(&self.text);
+        let rest = self.text.get(length..).unwrap_or_default();
+        match rest.starts_with(['\r', '\n']) && length > '\u{feff}'.len_utf8() {
+            true => length + rest.find('\n').map_or(rest.len(), |at| at + 1),
+            false => length,
+        }
+    }
+}
+
 /// The length of what may stand before the first token: a byte order mark, and a `#!` line, which
 /// is none when it begins an attribute.
 fn preamble(text: &str) -> usize {

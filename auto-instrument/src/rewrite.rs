@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::cfg::is_no_std;
+use crate::depth;
 use crate::edit::Edits;
 use crate::functions::{self, Selection};
 use crate::modules::{self, Source};
@@ -24,6 +25,13 @@ pub(crate) struct Rewrite {
     pub(crate) missed: Vec<(String, String)>,
 }
 
+impl Rewrite {
+    /// Whether the copy calls the hook.
+    pub(crate) fn has_calls(&self) -> bool {
+        !self.functions.is_empty() || !self.matched.is_empty()
+    }
+}
+
 /// Plans the rewriting of the crate with this root. `configuration` answers what `rustc --print cfg`
 /// does.
 pub(crate) fn plan(
@@ -40,16 +48,19 @@ pub(crate) fn plan(
             None | Some("2015") => HOOK.to_owned(),
             _ => format!("::{HOOK}"),
         };
-        let sources = modules::follow(root);
-        let Some(first) = sources.first() else {
-            return rewrite;
-        };
-        if is_no_std(&first.ast, configuration) {
-            return rewrite;
+        let mut sources = modules::follow(root);
+        if sources
+            .first()
+            .is_none_or(|first| is_no_std(&first.ast, configuration))
+        {
+            sources.clear();
         }
         for source in sources {
-            let chosen = functions::choose(&source.ast, selection, &hook);
+            let mut chosen = functions::choose(&source.ast, selection, &hook);
             rewrite.functions.extend(chosen.names);
+            if source.path == root {
+                depth::raise(&source, &mut chosen.edits);
+            }
             if !chosen.edits.is_empty() {
                 rewrite
                     .files

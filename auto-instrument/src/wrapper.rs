@@ -287,12 +287,16 @@ impl<'a> Unit<'a> {
         root: &Path,
         rewrite: &Rewrite,
     ) -> Result<Option<ExitCode>> {
-        let library = hook::library(self.session, &self.rustc, self.invocation.target.as_deref())?;
         let copy = Copy::make(self, package, root, rewrite)?;
         let mut command = self.command(&self.invocation.with_root(&copy.root));
+        if rewrite.has_calls() {
+            let target = self.invocation.target.as_deref();
+            let library = hook::library(self.session, &self.rustc, target)?;
+            command
+                .arg("--extern")
+                .arg(format!("{HOOK}={}", library.display()));
+        }
         command
-            .arg("--extern")
-            .arg(format!("{HOOK}={}", library.display()))
             .arg(format!(
                 "--remap-path-prefix={}={}",
                 copy.folder.trim_end_matches('/'),

@@ -22,7 +22,7 @@ macro_rules! body {
     };
 }
 
-const ODD: [Odd; 7] = [
+const ODD: [Odd; 10] = [
     Odd {
         name: "bom",
         edition: "2021",
@@ -114,6 +114,33 @@ const ODD: [Odd; 7] = [
         )],
         functions: &["f"],
     },
+    // With `CHAIN` a chain of functions over two crates, as long as the compiler can follow it.
+    Odd {
+        name: "long",
+        edition: "2024",
+        files: &[("src/lib.rs", "CHAIN x")],
+        functions: &CHAIN,
+    },
+    Odd {
+        name: "longer",
+        edition: "2024",
+        files: &[(
+            "src/main.rs",
+            "fn sent<F: Future + Send + 'static>(future: F) -> F {\n    future\n}\n\
+             fn main() {\n    println!(\"{}\", size_of_val(&sent(f0(1))) > 0);\n}\n\
+             CHAIN long::f0(x).await",
+        )],
+        functions: &CHAIN,
+    },
+    Odd {
+        name: "quiet",
+        edition: "2018",
+        files: &[(
+            "src/main.rs",
+            "#![deny(warnings, unused_crate_dependencies)]\nfn main() { println!(\"quiet\"); }\n",
+        )],
+        functions: &[],
+    },
     Odd {
         name: "sometimes",
         edition: "2021",
@@ -129,9 +156,24 @@ const ODD: [Odd; 7] = [
     },
 ];
 
+const CHAIN: [&str; 14] = [
+    "f0", "f1", "f10", "f11", "f12", "f13", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9",
+];
+
+/// As many functions, each of which awaits the next, and the last one `end`.
+fn chain(end: &str) -> String {
+    let calls = (1..CHAIN.len()).map(|next| format!("f{next}(x).await"));
+    let bodies = calls.chain([end.to_owned()]).enumerate();
+    bodies
+        .map(|(at, body)| format!("pub async fn f{at}(x: u8) -> u8 {{\n    {body}\n}}\n"))
+        .collect()
+}
+
 /// Writes the workspace.
 fn folder() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("odd");
+    // What an older table left there would be told of in the report.
+    std::fs::remove_dir_all(&folder).ok();
     let names = ODD.map(|odd| format!("\"{}\"", odd.name)).join(", ");
     let manifest = format!(
         "[workspace]\nresolver = \"2\"\nmembers = [{names}]\n[profile.dev]\npanic = \"abort\"\n"
@@ -141,6 +183,7 @@ fn folder() -> PathBuf {
         let (name, edition) = (odd.name, odd.edition);
         let dependencies = match name {
             "kernel" => "[dependencies]\nbare = { path = \"../bare\" }\n",
+            "longer" => "[dependencies]\nlong = { path = \"../long\" }\n",
             _ => "[features]\nstd = []\n",
         };
         let manifest = format!(
@@ -148,6 +191,12 @@ fn folder() -> PathBuf {
         );
         restore(&folder.join(name).join("Cargo.toml"), manifest.as_bytes());
         for (path, text) in odd.files {
+            let (text, end) = text.split_once("CHAIN ").unwrap_or((text, ""));
+            let chain = end
+                .is_empty()
+                .then(String::new)
+                .unwrap_or_else(|| chain(end));
+            let text = format!("{text}{chain}");
             let text = text.replace("DEEP", &format!("{}1{}", "(".repeat(800), ")".repeat(800)));
             restore(&folder.join(name).join(path), text.as_bytes());
         }
@@ -195,4 +244,6 @@ fn odd_programs_are_built_with_spans_and_run_as_before() {
     assert_eq!(prints("elsewhere"), "1 5\n");
     assert_eq!(prints("shadowing"), "1\n");
     assert_eq!(prints("deep"), "2\n");
+    assert_eq!(prints("longer"), "true\n");
+    assert_eq!(prints("quiet"), "quiet\n");
 }

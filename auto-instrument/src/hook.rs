@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 
@@ -48,6 +49,20 @@ pub(crate) fn library(session: &Session, rustc: &Path, target: Option<&str>) -> 
         compile(rustc, target, &folder, &library)?;
     }
     Ok(library)
+}
+
+/// When the compiled hook was made; `None` when it is still to be made.
+pub(crate) fn made(session: &Session, target: Option<&str>) -> Option<SystemTime> {
+    let library = folder(session, target).join(format!("lib{HOOK}.rlib"));
+    library.metadata().and_then(|file| file.modified()).ok()
+}
+
+/// Throws a damaged hook away, unless another wrapper has done so and made it anew.
+pub(crate) fn forget(session: &Session, target: Option<&str>, made_then: Option<SystemTime>) {
+    if made(session, target) == made_then {
+        // When it is gone or stays, the next compilation has its own word on that.
+        let _ = std::fs::remove_file(folder(session, target).join(format!("lib{HOOK}.rlib")));
+    }
 }
 
 fn compile(rustc: &Path, target: Option<&str>, folder: &Path, library: &Path) -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Command, ExitCode, ExitStatus, Output, Stdio};
 
 use anyhow::{Context, Result};
 use semver::Version;
@@ -212,39 +212,41 @@ impl<'a> Unit<'a> {
             return Ok(None);
         };
         let mut report = self.report(package, &rewrite);
-        let outcome = if rewrite.files.is_empty() || self.is_skipped() {
-            Ok(None)
+        let outcome = if rewrite.files.is_empty() {
+            Ok(Attempt::Failed(None))
+        } else if let Some(why) = self.is_skipped() {
+            Ok(Attempt::Failed(why))
         } else {
             self.compile_copy(package, &root, &rewrite)
         };
-        let code = outcome.unwrap_or_else(|error| {
+        let attempt = outcome.unwrap_or_else(|error| {
             warn(&format!(
                 "{} {} gets no spans: {error:#}",
                 package.name, package.version
             ));
             report.fallback = Some(format!("{error:#}"));
-            None
+            Attempt::Failed(None)
         });
-        match code {
-            Some(code) => {
-                report::write(self.session, &self.invocation.unit(), &report)?;
-                Ok(Some(code))
-            }
-            None => {
+        let code = match attempt {
+            Attempt::Done(code) => code,
+            Attempt::Failed(why) => {
                 let code = self.compile_original()?;
                 // When the original fails too, the mistake is the user's and shown as such.
                 let is_ours = code == ExitCode::SUCCESS && !rewrite.files.is_empty();
                 if is_ours && report.fallback.is_none() {
-                    report.fallback = Some("the copy with spans does not compile".to_owned());
+                    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+                    report.fallback = Some(format!("the copy with spans does not compile{why}"));
                     warn(&format!(
                         "{} {} gets no spans: it does not compile with them",
                         package.name, package.version
                     ));
                 }
-                report::write(self.session, &self.invocation.unit(), &report)?;
-                Ok(Some(code))
+                code
             }
-        }
+        };
+        // What is compiled is worth more than a word about it.
+        let _ = report::write(self.session, &self.invocation.unit(), &report);
+        Ok(Some(code))
     }
 
     /// What `cfg` may ask of this compilation.
@@ -280,13 +282,26 @@ impl<'a> Unit<'a> {
         }
     }
 
-    /// Compiles the copy. `None`: it does not compile, so the original must decide.
-    fn compile_copy(
+    /// Compiles the copy, a second time when the hook turned out to be damaged.
+    fn compile_copy(&self, package: &Package, root: &Path, rewrite: &Rewrite) -> Result<Attempt> {
+        let target = self.invocation.target.as_deref();
+        let made = hook::made(self.session, target);
+        let attempt = self.compile_copy_once(package, root, rewrite)?;
+        let is_damaged =
+            |why: &String| why.contains("invalid metadata files for crate `spanloom_hook`");
+        if matches!(&attempt, Attempt::Failed(Some(why)) if is_damaged(why)) {
+            hook::forget(self.session, target, made);
+            return self.compile_copy_once(package, root, rewrite);
+        }
+        Ok(attempt)
+    }
+
+    fn compile_copy_once(
         &self,
         package: &Package,
         root: &Path,
         rewrite: &Rewrite,
-    ) -> Result<Option<ExitCode>> {
+    ) -> Result<Attempt> {
         let copy = Copy::make(self, package, root, rewrite)?;
         let mut command = self.command(&self.invocation.with_root(&copy.root));
         if rewrite.has_calls() {
@@ -316,13 +331,17 @@ impl<'a> Unit<'a> {
             relayed.finish()?;
             self.finish_dep_info(Some((&copy.folder, &copy.home)))?;
         } else if relayed.is_committed {
-            // Others may have been given the copy's metadata: compile the original next time.
+            // Others may have been given the copy's metadata: compile the original next time, unless
+            // it breaks as well, or someone has ended the compiler.
+            let why = relayed.first_error.clone();
             relayed.finish()?;
-            self.skip_from_now_on()?;
+            if status.code().is_some() && self.try_original("obj")?.status.success() {
+                self.skip_from_now_on(why)?;
+            }
         } else {
-            return Ok(None);
+            return Ok(Attempt::Failed(relayed.first_error));
         }
-        Ok(Some(exit_code(status)))
+        Ok(Attempt::Done(exit_code(status)))
     }
 
     fn skip_file(&self) -> PathBuf {
@@ -332,13 +351,25 @@ impl<'a> Unit<'a> {
             .join(self.invocation.unit())
     }
 
-    fn is_skipped(&self) -> bool {
-        std::fs::read_to_string(self.skip_file()).is_ok_and(|tool| tool == self.session.tool)
+    /// Why, when the original is to be compiled at once.
+    fn is_skipped(&self) -> Option<Option<String>> {
+        let text = std::fs::read_to_string(self.skip_file()).ok()?;
+        let why = text.strip_prefix(&self.session.tool)?.trim();
+        Some((!why.is_empty()).then(|| why.to_owned()))
     }
 
-    fn skip_from_now_on(&self) -> Result<()> {
-        write_if_changed(&self.skip_file(), &self.session.tool)
+    fn skip_from_now_on(&self, why: Option<String>) -> Result<()> {
+        let text = format!("{}\n{}", self.session.tool, why.unwrap_or_default());
+        write_if_changed(&self.skip_file(), &text)
     }
+}
+
+/// What became of the copy.
+enum Attempt {
+    /// The compiler's word is the last one.
+    Done(ExitCode),
+    /// It does not compile, by its first error; the original must decide.
+    Failed(Option<String>),
 }
 
 /// The copy of one unit's sources, and how its paths translate.
@@ -406,6 +437,7 @@ struct Relay<'a> {
     waiting: Vec<String>,
     is_foreign: bool,
     is_committed: bool,
+    first_error: Option<String>,
 }
 
 impl<'a> Relay<'a> {
@@ -416,6 +448,7 @@ impl<'a> Relay<'a> {
             waiting: Vec::new(),
             is_foreign: false,
             is_committed: false,
+            first_error: None,
         }
     }
 
@@ -423,6 +456,9 @@ impl<'a> Relay<'a> {
         for line in messages.split(b'\n') {
             let line = line?;
             let line = String::from_utf8_lossy(&line);
+            if self.first_error.is_none() {
+                self.first_error = error_in(&line);
+            }
             let line = match self.originals.translate(&line) {
                 Message::Right(line) => line,
                 Message::Foreign => {
@@ -468,6 +504,17 @@ fn is_artifact(line: &str) -> bool {
 impl Unit<'_> {
     /// What the compiler says about the original, without keeping what it makes.
     fn messages_of_original(&self) -> Result<Vec<String>> {
+        let output = self.try_original("metadata")?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        Ok(text
+            .lines()
+            .filter(|line| !is_artifact(line))
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// Compiles the original up to what `emit` names, without keeping it.
+    fn try_original(&self, emit: &str) -> Result<Output> {
         let folder = self
             .session
             .directory
@@ -490,18 +537,32 @@ impl Unit<'_> {
             }
         }
         arguments.extend([
-            "--emit=metadata".to_owned(),
+            format!("--emit={emit}"),
             "--out-dir".to_owned(),
             folder.display().to_string(),
         ]);
         let output = self.command(&arguments).output()?;
         std::fs::remove_dir_all(&folder)?;
-        let text = String::from_utf8_lossy(&output.stderr);
-        Ok(text
-            .lines()
-            .filter(|line| !is_artifact(line))
-            .map(str::to_owned)
-            .collect())
+        Ok(output)
+    }
+}
+
+/// The text of an error, with its place when it has one.
+fn error_in(line: &str) -> Option<String> {
+    if !line.contains("\"level\":\"error\"") {
+        return None;
+    }
+    let message: serde_json::Value = serde_json::from_str(line).ok()?;
+    let text = message["message"].as_str()?;
+    let span = message["spans"]
+        .as_array()
+        .and_then(|spans| spans.iter().find(|span| span["is_primary"] == true));
+    match span {
+        Some(span) => {
+            let file = span["file_name"].as_str().unwrap_or_default();
+            Some(format!("{file}:{}: {text}", span["line_start"]))
+        }
+        None => Some(text.to_owned()),
     }
 }
 

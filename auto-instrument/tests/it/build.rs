@@ -133,7 +133,8 @@ fn a_crate_that_does_not_compile_with_spans_is_compiled_without_them() {
     assert!(!text.contains("no_such_function"), "{text}");
     let matched = std::fs::read_to_string(folder().join("target/spanloom/matched.json")).unwrap();
     assert!(
-        matched.contains("\"fallback\": \"the copy with spans does not compile\""),
+        matched.contains("the copy with spans does not compile: old/src/lib.rs:")
+            && matched.contains("cannot find function `no_such_function` in this scope"),
         "{matched}"
     );
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::app::{command_at, restore, spanloom_at};
@@ -115,4 +115,52 @@ fn what_another_build_left_half_written_is_no_error() {
     let again = spanloom_at(&folder, &["check"], &[]);
     assert!(again.status.success(), "{}", text(&again));
     assert_eq!(std::fs::read(&matched).unwrap(), before);
+}
+
+/// A build that says nothing of a crate without spans.
+fn builds_with_spans(folder: &Path) {
+    let output = spanloom_at(folder, &["build"], &[]);
+    let said = text(&output);
+    assert!(
+        output.status.success() && !said.contains("no spans"),
+        "{said}"
+    );
+    let matched = std::fs::read_to_string(folder.join("target/spanloom/matched.json")).unwrap();
+    assert!(!matched.contains("fallback"), "{matched}");
+}
+
+#[test]
+fn a_hook_that_was_damaged_is_made_anew() {
+    let folder = package("damaged");
+    builds_with_spans(&folder);
+    let mut n_damaged = 0;
+    for hook in std::fs::read_dir(folder.join("target/spanloom/hook")).unwrap() {
+        std::fs::write(hook.unwrap().path().join("libspanloom_hook.rlib"), "").unwrap();
+        n_damaged += 1;
+    }
+    assert!(n_damaged > 0);
+    restore(
+        &folder.join("src/main.rs"),
+        format!("{PROGRAM}// Edited.\n").as_bytes(),
+    );
+    builds_with_spans(&folder);
+}
+
+#[test]
+fn a_mistake_that_the_compiler_finds_late_is_shown_once_and_costs_no_spans_later() {
+    let folder = package("late");
+    let library = folder.join("src/lib.rs");
+    let right = "pub async fn traced() {}\n";
+    let wrong = "pub fn late() { unsafe { std::arch::asm!(\"no instruction\") } }\n";
+    restore(&library, format!("{right}{wrong}").as_bytes());
+    let output = spanloom_at(&folder, &["build"], &[]);
+    let said = text(&output);
+    assert!(!output.status.success());
+    assert_eq!(
+        said.matches("error: could not compile").count(),
+        1,
+        "{said}"
+    );
+    restore(&library, right.as_bytes());
+    builds_with_spans(&folder);
 }

@@ -59,7 +59,37 @@ static SETTINGS: OnceLock<Settings> = OnceLock::new();
 
 /// The settings of this process.
 pub(crate) fn settings() -> &'static Settings {
-    SETTINGS.get_or_init(|| read(&variable))
+    SETTINGS.get_or_init(|| {
+        let settings = read(&variable);
+        if let Some(word) = without_target(&settings, &variable) {
+            crate::export::log(&settings, &word);
+        }
+        settings
+    })
+}
+
+/// What there is to say when no span can leave.
+fn without_target(settings: &Settings, get: Lookup) -> Option<String> {
+    if !settings.enabled || settings.target.is_some() {
+        return None;
+    }
+    let url = get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        .or_else(|| get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+        .unwrap_or_default();
+    Some(format!(
+        "no spans are sent: the endpoint {} is not http://HOST:PORT (only a program that links the SDK has TLS)",
+        without_password(url.trim())
+    ))
+}
+
+/// A URL without what stands before an `@` in its host.
+fn without_password(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.find('/').unwrap_or(rest.len());
+    match rest[..host].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
 }
 
 #[expect(
@@ -303,6 +333,29 @@ mod tests {
         let at = |url| with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", url)]).target;
         assert_eq!(at("https://c:4318"), None);
         assert_eq!(at("http://:1"), None);
+    }
+
+    #[test]
+    fn an_endpoint_that_cannot_be_used_is_named_without_its_password() {
+        let word = |url: &str, disabled: &str| {
+            let set = [
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", url),
+                ("OTEL_SDK_DISABLED", disabled),
+            ];
+            let get = |name: &str| {
+                let found = set.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            without_target(&with(&set), &get)
+        };
+        assert_eq!(word("http://c:4318", "false"), None);
+        assert_eq!(word("https://c:4318", "true"), None);
+        let said = word("https://me:secret@c:4318/x", "false").unwrap_or_default();
+        assert!(
+            said.starts_with("no spans are sent: the endpoint https://c:4318/x is not http://"),
+            "{said}"
+        );
+        assert!(word("c:4317", "false").is_some_and(|said| said.contains(" c:4317 ")));
     }
 
     #[test]

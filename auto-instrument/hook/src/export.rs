@@ -307,7 +307,7 @@ fn read_response(stream: &mut impl BufRead) -> io::Result<(u16, bool)> {
     }
 }
 
-fn log(settings: &Settings, message: &str) {
+pub(crate) fn log(settings: &Settings, message: &str) {
     if settings.log {
         // The host's stderr may be closed: that is no reason to panic, as `eprintln!` would.
         let _ = writeln!(io::stderr(), "spanloom: {message}");

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     if is_command {
         arguments.remove(0);
     } else if let Some(session) = cargo_spanloom::command::wrapped_session() {
-        return cargo_spanloom::run_wrapper(&session, arguments);
+        return cargo_spanloom::run_wrapper(&session, &arguments);
     }
     cargo_spanloom::command::run(&arguments)
 }

@@ -21,14 +21,27 @@ use crate::{depinfo, hook};
 
 /// Runs one compilation; `words` are what Cargo called us with.
 #[must_use]
-pub fn run(session: &Path, words: Vec<OsString>) -> ExitCode {
-    match Session::read(session).and_then(|session| Unit::of(&session, words)?.compile()) {
-        Ok(code) => code,
-        Err(error) => {
-            warn(&format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+pub fn run(session: &Path, words: &[OsString]) -> ExitCode {
+    let outcome = match Session::read(session) {
+        Ok(session) => match Unit::of(&session, words) {
+            Ok(unit) => unit.compile(),
+            Err(error) => compile_anyway(words, &error),
+        },
+        Err(error) => compile_anyway(words, &error),
+    };
+    outcome.unwrap_or_else(|error| {
+        warn(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// What we cannot make sense of, the compiler may.
+fn compile_anyway(words: &[OsString], error: &anyhow::Error) -> Result<ExitCode> {
+    warn(&format!("no spans: {error:#}"));
+    let (program, arguments) = words.split_first().context("no compiler was named")?;
+    let status = Command::new(program).args(arguments).status();
+    let status = status.with_context(|| format!("cannot start {}", program.display()))?;
+    Ok(exit_code(status))
 }
 
 /// Cargo shows lines that are not JSON as they are.
@@ -75,7 +88,7 @@ impl Package {
 }
 
 impl<'a> Unit<'a> {
-    fn of(session: &'a Session, words: Vec<OsString>) -> Result<Self> {
+    fn of(session: &'a Session, words: &[OsString]) -> Result<Self> {
         let is_option = |word: &OsString| {
             let text = word.to_string_lossy();
             text.starts_with(['-', '@']) || text.ends_with(".rs")

@@ -164,3 +164,21 @@ fn a_mistake_that_the_compiler_finds_late_is_shown_once_and_costs_no_spans_later
     restore(&library, right.as_bytes());
     builds_with_spans(&folder);
 }
+
+#[test]
+fn the_wrapper_calls_the_compiler_even_when_it_understands_nothing() {
+    let output = Command::new(env!("CARGO_BIN_EXE_cargo-spanloom"))
+        .args(["rustc", "--version"])
+        .env("SPANLOOM_SESSION", "/no/such/session")
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert!(
+        output.status.success() && said.starts_with("rustc "),
+        "{said}"
+    );
+    assert!(
+        said.contains("warning: spanloom: no spans: cannot read the session"),
+        "{said}"
+    );
+}

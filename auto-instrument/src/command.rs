@@ -182,7 +182,13 @@ impl Options {
             return self.plain_cargo();
         };
         let base = target_directory.unwrap_or(workspace.target_directory);
-        let directory = std::path::absolute(base)?.join("spanloom");
+        let passes = installs && base == passing_folder();
+        if passes {
+            // It must not be there yet: others may write to the folder that it is in.
+            std::fs::create_dir(&base)
+                .with_context(|| format!("cannot make the folder {}", base.display()))?;
+        }
+        let directory = std::path::absolute(&base)?.join("spanloom");
         let here = std::env::current_dir()?;
         let session = Session {
             members: workspace.members,
@@ -217,6 +223,10 @@ impl Options {
             // A crate that broke late is compiled as it is from now on: try once more.
             let again = !status.success() && n_skipped(&session) > before && before == skipped;
             if !again {
+                if passes {
+                    // What stays is in nobody's way, and the system's to remove.
+                    let _ = std::fs::remove_dir_all(&base);
+                }
                 return Ok(child::end_like(status));
             }
         }
@@ -381,14 +391,19 @@ fn workspace(words: &[String], settings: &[String], tool: &str) -> Result<Worksp
     })
 }
 
-/// For `install NAME`, which needs no workspace.
+/// For `install NAME`, which needs no workspace, and whose build is left behind nowhere.
 fn nowhere() -> Result<Workspace> {
-    let here = std::env::current_dir()?;
+    let given = variable("CARGO_TARGET_DIR").or_else(|| variable("CARGO_BUILD_TARGET_DIR"));
     Ok(Workspace {
         members: Vec::new(),
-        target_directory: here.join("target"),
-        root: here,
+        target_directory: given.map_or_else(passing_folder, PathBuf::from),
+        root: std::env::current_dir()?,
     })
+}
+
+/// A name that no other run of this command has.
+fn passing_folder() -> PathBuf {
+    std::env::temp_dir().join(format!("cargo-spanloom-{}", std::process::id()))
 }
 
 impl Metadata {

@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::app::{command_at, restore, spanloom_at};
+use crate::app::{command_at, restore, sources, spanloom_at};
 
 const PROGRAM: &str = r#"
 use std::time::Duration;
@@ -181,4 +181,40 @@ fn the_wrapper_calls_the_compiler_even_when_it_understands_nothing() {
         said.contains("warning: spanloom: no spans: cannot read the session"),
         "{said}"
     );
+}
+
+#[test]
+fn an_installation_leaves_nothing_where_it_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let source = package("installed");
+    // From a repository, since a registry may be out of reach; `file:` needs no network.
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=x", "-c", "user.email=x"]);
+        git.args(arguments).current_dir(path("repository"));
+        assert!(git.output().unwrap().status.success(), "{arguments:?}");
+    };
+    for (name, text) in sources(&source) {
+        restore(&path("repository").join(name), &text);
+    }
+    git(&["init"]);
+    git(&["add", "Cargo.toml", "src"]);
+    git(&["commit", "-m", "x"]);
+    for name in ["here", "temporary"] {
+        std::fs::create_dir(path(name)).unwrap();
+    }
+    let url = format!("file://{}", path("repository").display());
+    let root = path("root");
+    let arguments = ["install", "--git", &url, "--root", root.to_str().unwrap()];
+    let environment = [("TMPDIR", path("temporary")), ("CARGO_HOME", path("home"))];
+    let environment = environment
+        .each_ref()
+        .map(|(name, path)| (*name, path.to_str().unwrap()));
+    let output = spanloom_at(&path("here"), &arguments, &environment);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(root.join("bin/one").is_file());
+    for name in ["here", "temporary"] {
+        assert_eq!(std::fs::read_dir(path(name)).unwrap().count(), 0, "{name}");
+    }
 }

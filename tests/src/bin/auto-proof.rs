@@ -156,6 +156,9 @@ impl Program {
         command
             .arg("--root")
             .arg(root)
+            // The four share what they have in common.
+            .arg("--target-dir")
+            .arg(arguments.folder.join("target"))
             .args(self.install)
             .arg(self.name);
         workspace::run(&mut command)

@@ -3,7 +3,8 @@
 //! them, and where its libraries have spans, compiling the program as it is would not help either.
 
 use quote::ToTokens;
-use syn::{AttrStyle, Attribute, Expr, Lit, Meta};
+use syn::spanned::Spanned;
+use syn::{AttrStyle, Attribute, Expr, Item, Lit, Meta};
 
 use crate::edit::Edits;
 use crate::modules::Source;
@@ -37,8 +38,23 @@ pub(crate) fn raise(root: &Source, edits: &mut Edits) {
             after = Some(attribute.bracket_token.span.close().byte_range().end);
         }
     }
-    // Behind another attribute it ends a line, as a rule, and is taken out of messages.
-    edits.insert(after.unwrap_or_else(|| root.start()), LIMIT);
+    // Behind another attribute it ends a line, as a rule, and is taken out of messages. At the start
+    // it must not shift code, whose panics say their columns.
+    match after {
+        Some(place) => edits.insert(place, LIMIT),
+        None if begins_with_code(root) => {}
+        None => edits.insert(root.start(), LIMIT),
+    }
+}
+
+/// Whether an item stands on the file's first line as a whole, and may be code.
+fn begins_with_code(root: &Source) -> bool {
+    let Some(item) = root.ast.items.first() else {
+        return false;
+    };
+    let end = item.span().byte_range().end;
+    let before = root.text.get(root.start()..end).unwrap_or_default();
+    !matches!(item, Item::Use(_) | Item::ExternCrate(_)) && !before.contains('\n')
 }
 
 fn mentions(attribute: &Attribute) -> bool {
@@ -64,8 +80,10 @@ mod tests {
         let limit = LIMIT;
         for (before, after) in [
             ("", "\nfn f() {}\n"),
+            ("", "use x::y; fn f() {}\n"),
+            ("", "fn f() {\n    1\n}\n"),
             ("\u{feff}", "\nfn f() {}\n"),
-            ("\u{feff}#!run me\r\n", "fn f() {}\n"),
+            ("\u{feff}#!run me\r\n", "use x;\n"),
             ("#![allow(unused)]", "\n//! Text.\nfn f() {}\n"),
             (
                 "//! Text.\n#![deny(x)]\n#![allow(y)]",
@@ -80,11 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_given_is_multiplied() {
+    fn a_limit_that_is_given_is_multiplied_and_code_is_not_shifted() {
         assert_eq!(
             raised("#![recursion_limit = \"256\"]\n"),
             "#![recursion_limit = \"2560\"]\n"
         );
+        let code = "fn f() { 1 }\n";
+        assert_eq!(raised(code), code);
         let conditional = "#![cfg_attr(x, recursion_limit = \"9\")]\n";
         assert_eq!(raised(conditional), conditional);
     }

@@ -12,6 +12,8 @@ use syn::{
 use crate::edit::Edits;
 use crate::places::{after, body_start};
 
+mod lean;
+
 /// Traits whose methods say nothing in a trace, or run where a span could do harm.
 const QUIET_TRAITS: [&str; 33] = [
     "Add",
@@ -70,6 +72,16 @@ impl Default for Selection {
     }
 }
 
+/// How an `async fn` becomes a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Where that is the same, as a function that returns a future: quick to compile, and no larger
+    /// at run time.
+    Lean,
+    /// As an `async fn` that awaits another: always possible.
+    Nested,
+}
+
 /// What was chosen in one file.
 #[derive(Debug, Default)]
 pub(crate) struct Chosen {
@@ -78,9 +90,10 @@ pub(crate) struct Chosen {
 }
 
 /// Chooses functions of a file and prepares the insertions.
-pub(crate) fn choose(ast: &syn::File, selection: Selection, hook: &str) -> Chosen {
+pub(crate) fn choose(ast: &syn::File, selection: Selection, form: Form, hook: &str) -> Chosen {
     let mut chooser = Chooser {
         selection,
+        form,
         hook,
         impl_type: None,
         is_visible: true,
@@ -94,6 +107,8 @@ pub(crate) fn choose(ast: &syn::File, selection: Selection, hook: &str) -> Chose
 
 struct Chooser<'a> {
     selection: Selection,
+    /// The form where the surroundings allow it.
+    form: Form,
     /// How the crate names the hook: `::spanloom_hook`, without the colons in edition 2015.
     hook: &'a str,
     impl_type: Option<String>,
@@ -158,20 +173,29 @@ impl Chooser<'_> {
             edits.insert(start, &format!(" {hook}::enter!(\"{name}\");"));
             return;
         }
-        let (call, returns) = match &signature.output {
-            ReturnType::Default => ("future", " ()".to_owned()),
-            ReturnType::Type(_, output) if is_result(output) => ("future_result", nameable(output)),
-            ReturnType::Type(_, output) => ("future", nameable(output)),
+        let (future, returns) = match &signature.output {
+            ReturnType::Default => ("Function", " ()".to_owned()),
+            ReturnType::Type(_, output) if is_result(output) => ("Fallible", nameable(output)),
+            ReturnType::Type(_, output) => ("Function", nameable(output)),
         };
         // The type of `!` cannot be named; such a body needs no help with inference.
         let returns = match returns.trim() {
             "!" => String::new(),
             returns => format!(" {hook}::returns!({returns});"),
         };
-        let open = format!(" {hook}::{call}({hook}::site!(\"{name}\"), async move {{{returns}");
+        let is_lean = self.form == Form::Lean;
+        let (kept, close) = match lean::kept(attributes, signature, block).filter(|_| is_lean) {
+            Some(kept) => {
+                lean::write(signature, hook, edits);
+                (kept, " } }")
+            }
+            None => (String::new(), " }.await }"),
+        };
+        let state = format!("state: {hook}::state!(\"{name}\")");
+        let open = format!(" {hook}::{future} {{ {state}, body: async move {{{kept}{returns}");
         edits.insert(start, &open);
         // The body's own brace closes the block, so that it keeps its column.
-        edits.insert(after(block.brace_token.span.close()), ").await }");
+        edits.insert(after(block.brace_token.span.close()), close);
     }
 }
 
@@ -204,9 +228,14 @@ impl<'ast> Visit<'ast> for Chooser<'_> {
         }
         let outer = self.impl_type.replace(type_name(&item.self_ty));
         let visible = std::mem::replace(&mut self.is_visible, of_trait.is_some());
+        let form = self.form;
+        if of_trait.is_some() || !item.attrs.iter().all(lean::is_inert) {
+            self.form = Form::Nested;
+        }
         visit::visit_item_impl(self, item);
         self.impl_type = outer;
         self.is_visible = visible;
+        self.form = form;
     }
 
     fn visit_impl_item_fn(&mut self, method: &'ast ImplItemFn) {
@@ -219,8 +248,10 @@ impl<'ast> Visit<'ast> for Chooser<'_> {
 
     fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
         let outer = self.impl_type.replace(item.ident.to_string());
+        let form = std::mem::replace(&mut self.form, Form::Nested);
         visit::visit_item_trait(self, item);
         self.impl_type = outer;
+        self.form = form;
     }
 
     fn visit_trait_item_fn(&mut self, method: &'ast syn::TraitItemFn) {
@@ -341,14 +372,14 @@ mod tests {
 
     fn rewritten(source: &str, selection: Selection) -> String {
         let ast = syn::parse_file(source).expect("test source");
-        choose(&ast, selection, "::spanloom_hook")
+        choose(&ast, selection, Form::Lean, "::spanloom_hook")
             .edits
             .apply(source)
     }
 
     fn names(source: &str, selection: Selection) -> Vec<String> {
         let ast = syn::parse_file(source).expect("test source");
-        choose(&ast, selection, "::spanloom_hook").names
+        choose(&ast, selection, Form::Lean, "::spanloom_hook").names
     }
 
     #[test]
@@ -366,13 +397,35 @@ mod tests {
     fn an_async_function_becomes_a_future_with_its_type() {
         assert_eq!(
             rewritten(
-                "async fn f() -> Result<impl Sized, E> {\n    x\n}",
+                "pub async fn f(a: A)\n-> Result<T, E>\nwhere A: B {\n    x(a)\n}",
                 Selection::default()
             ),
-            "async fn f() -> Result<impl Sized, E> { \
-             ::spanloom_hook::future_result(::spanloom_hook::site!(\"f\"), async move { \
-             ::spanloom_hook::returns!(Result < _ , E >);\n    x\n}).await }",
+            "pub /*async*/ fn f(a: A)\n-> ::spanloom_hook::future_of!(Result<T, E>)\nwhere A: B { \
+             ::spanloom_hook::Fallible { state: ::spanloom_hook::state!(\"f\"), body: async move { \
+             let _ = &a; ::spanloom_hook::returns!(Result < T , E >);\n    x(a)\n} } }",
         );
+        assert_eq!(
+            rewritten("async fn f() {\n}", Selection::default()),
+            "/*async*/ fn f() -> ::spanloom_hook::future_of!(()) { \
+             ::spanloom_hook::Function { state: ::spanloom_hook::state!(\"f\"), body: async move { \
+             ::spanloom_hook::returns!(());\n} } }",
+        );
+    }
+
+    #[test]
+    fn where_that_would_not_be_the_same_it_awaits_another() {
+        let nested = "async fn f() -> Result<impl Sized, E> { \
+             ::spanloom_hook::Fallible { state: ::spanloom_hook::state!(\"f\"), body: async move { \
+             ::spanloom_hook::returns!(Result < _ , E >);\n    x\n} }.await }";
+        let plain = "async fn f() -> Result<impl Sized, E> {\n    x\n}";
+        assert_eq!(rewritten(plain, Selection::default()), nested);
+        for head in ["impl T for S", "#[macro_of_theirs] impl S", "trait T"] {
+            let source = format!("{head} {{\nasync fn f() -> A {{\n    x\n}}\n}}");
+            let rewritten = rewritten(&source, Selection::default());
+            assert!(rewritten.contains(".await }"), "{rewritten}");
+        }
+        let inherent = "impl S {\nasync fn f() -> A {\n    x\n}\n}";
+        assert!(rewritten(inherent, Selection::default()).contains("future_of!(A)"));
     }
 
     #[test]

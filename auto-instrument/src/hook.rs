@@ -78,7 +78,7 @@ fn compile(rustc: &Path, target: Option<&str>, folder: &Path, library: &Path) ->
             "--crate-type",
             "rlib",
             "--edition",
-            "2021",
+            "2024",
         ])
         // Of every profile: optimised and in one piece it costs half as much to link, after every edit.
         .args(["-C", "opt-level=2", "-C", "codegen-units=1"])

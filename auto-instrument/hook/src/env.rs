@@ -435,16 +435,20 @@ mod tests {
             .filter(|_| sampler.keeps(crate::id::trace_id()))
             .count();
         assert!((4_500..5_500).contains(&kept), "{kept} of 20000");
-        assert!(!Sampler {
-            ratio: 0.0,
-            follow_parent: true
-        }
-        .keeps(u128::MAX));
-        assert!(Sampler {
-            ratio: 1.0,
-            follow_parent: true
-        }
-        .keeps(0));
+        assert!(
+            !Sampler {
+                ratio: 0.0,
+                follow_parent: true
+            }
+            .keeps(u128::MAX)
+        );
+        assert!(
+            Sampler {
+                ratio: 1.0,
+                follow_parent: true
+            }
+            .keeps(0)
+        );
     }
 
     #[test]

@@ -55,7 +55,7 @@ mod imp {
         restorer: usize,
     }
 
-    extern "C" {
+    unsafe extern "C" {
         fn atexit(call: extern "C" fn()) -> c_int;
         fn sigaction(number: c_int, new: *const Action, old: *mut Action) -> c_int;
         fn raise(number: c_int) -> c_int;

@@ -6,7 +6,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::env::{settings, Settings, Target};
+use crate::env::{Settings, Target, settings};
 use crate::span::Finished;
 use crate::{exit, otlp};
 

@@ -6,6 +6,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use crate::context::Scope;
 use crate::span::Span;
+use crate::{Fallible, Function};
 
 /// Where a function stands in the original source.
 #[derive(Debug)]
@@ -74,25 +75,26 @@ pub fn enter(site: &'static Site) -> Entered {
     }
 }
 
-/// The body of an `async fn`; its span starts at the first poll, as its code does.
-#[derive(Debug)]
-pub struct Function<F: Future> {
-    state: State,
-    /// The type of the error in an output, when it is one.
-    error: fn(&F::Output) -> Option<&'static str>,
-    body: F,
-}
-
 /// What does not depend on the body's type. Its functions are compiled here, once, and not in each
 /// program again for each of its functions.
 #[derive(Debug)]
-struct State {
+pub struct State {
     /// Present until the first poll.
     site: Option<&'static Site>,
     span: Span,
 }
 
 impl State {
+    /// Of a function at this place that has not begun.
+    #[must_use]
+    #[inline(never)]
+    pub fn of(site: &'static Site) -> Self {
+        Self {
+            site: Some(site),
+            span: Span::none(),
+        }
+    }
+
     /// Begins the span at the first poll, and makes it current for this one.
     #[inline(never)]
     fn enter(&mut self) -> Option<Scope> {
@@ -112,36 +114,6 @@ impl State {
     }
 }
 
-/// Wraps the body of an `async fn`.
-#[inline]
-pub fn future<F: Future>(site: &'static Site, body: F) -> Function<F> {
-    Function {
-        state: State {
-            site: Some(site),
-            span: Span::none(),
-        },
-        error: |_| None,
-        body,
-    }
-}
-
-/// Wraps the body of an `async fn` that returns a `Result`: an `Err` marks the span.
-#[inline]
-pub fn future_result<T, E, F>(site: &'static Site, body: F) -> Function<F>
-where
-    F: Future<Output = Result<T, E>>,
-{
-    let error = |output: &Result<T, E>| output.is_err().then(std::any::type_name::<E>);
-    Function {
-        state: State {
-            site: Some(site),
-            span: Span::none(),
-        },
-        error,
-        body,
-    }
-}
-
 /// A value that inference may count on and that nobody gets; see [`returns!`](crate::returns).
 pub fn never<T>() -> T {
     loop {
@@ -149,25 +121,51 @@ pub fn never<T>() -> T {
     }
 }
 
-impl<F: Future> Future for Function<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
+macro_rules! project {
+    ($self:ident) => {{
         #[expect(
             unsafe_code,
             reason = "structural pinning, which std offers no safe way to"
         )]
-        // SAFETY: `body` is never moved out of a pinned `Function`: this is the only access to it,
-        // and `Function` has no `Drop` of its own. The other fields are never pinned.
-        let (state, error, body) = unsafe {
-            let this = self.get_unchecked_mut();
-            let body = Pin::new_unchecked(&mut this.body);
-            (&mut this.state, this.error, body)
-        };
+        // SAFETY: `body` is never moved out of what is pinned: this is the only access to it, and
+        // neither type has a `Drop` of its own. `state` is never pinned.
+        unsafe {
+            let this = $self.get_unchecked_mut();
+            (&mut this.state, Pin::new_unchecked(&mut this.body))
+        }
+    }};
+}
+
+impl<F: Future> Future for Function<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let (state, body) = project!(self);
+        let scope = state.enter();
+        let polled = body.poll(task);
+        if polled.is_ready() {
+            state.end(scope, None);
+        }
+        polled
+    }
+}
+
+impl<F, T, E> Future for Fallible<F>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let (state, body) = project!(self);
         let scope = state.enter();
         let polled = body.poll(task);
         if let Poll::Ready(output) = &polled {
-            state.end(scope, error(output));
+            let error = match output {
+                Ok(_) => None,
+                Err(_) => Some(std::any::type_name::<E>()),
+            };
+            state.end(scope, error);
         }
         polled
     }
@@ -214,10 +212,16 @@ mod tests {
     fn an_async_function_is_current_only_while_it_is_polled() {
         let (span, id) = parent();
         let _scope = span.scope();
-        let mut body = Box::pin(future_result(crate::site!("body"), async {
-            crate::returns!(Result<Option<u64>, String>);
-            Ok(current_span())
-        }));
+        fn body() -> crate::future_of!(Result<Option<u64>, String>) {
+            Fallible {
+                state: crate::state!("body"),
+                body: async {
+                    crate::returns!(Result<Option<u64>, String>);
+                    Ok(current_span())
+                },
+            }
+        }
+        let mut body = Box::pin(body());
         let mut task = TaskContext::from_waker(std::task::Waker::noop());
         let inside = body.as_mut().poll(&mut task);
         assert!(matches!(inside, Poll::Ready(Ok(Some(inside))) if Some(inside) != id));

@@ -29,11 +29,33 @@ mod span;
 mod sql;
 
 pub use context::{
-    carry, carry_call, current, enter_foreign, give_way, Carry, Context, Scope, Whole,
+    Carry, Context, Scope, Whole, carry, carry_call, current, enter_foreign, give_way,
 };
-pub use function::{enter, future, future_result, never, Entered, Function, Site};
-pub use sink::{install, Decision, Ended, First, Sink};
-pub use span::{in_span, InSpan, Kind, Span, Value};
+pub use function::{Entered, Site, State, enter, never};
+pub use sink::{Decision, Ended, First, Sink, install};
+pub use span::{InSpan, Kind, Span, Value, in_span};
+
+// These two stand here since their paths are part of the name of everything that a program does with
+// futures: in its debug information every letter counts.
+
+/// The body of an `async fn`; its span starts at the first poll, as its code does. It is made where
+/// the function stands, since a call that makes it would be compiled for each of them.
+#[derive(Debug)]
+pub struct Function<F> {
+    #[doc(hidden)]
+    pub state: State,
+    #[doc(hidden)]
+    pub body: F,
+}
+
+/// As [`Function`], of one that returns a `Result`: an `Err` marks the span.
+#[derive(Debug)]
+pub struct Fallible<F> {
+    #[doc(hidden)]
+    pub state: State,
+    #[doc(hidden)]
+    pub body: F,
+}
 
 /// For the macros: a program may have its own `std`, or a `line!` of its own.
 #[doc(hidden)]
@@ -51,6 +73,23 @@ macro_rules! site {
         );
         &SITE
     }};
+}
+
+/// The state of an instrumented `async fn`.
+#[macro_export]
+macro_rules! state {
+    ($name:literal) => {
+        $crate::State::of($crate::site!($name))
+    };
+}
+
+/// What an `async fn` with this output returns, for one that is written without `async`. The words
+/// are of this crate's edition, so that every lifetime is captured, as `async fn` does in each.
+#[macro_export]
+macro_rules! future_of {
+    ($output:ty) => {
+        impl $crate::std::future::Future<Output = $output>
+    };
 }
 
 /// The first statement of an instrumented function: its span lives as long as the body.

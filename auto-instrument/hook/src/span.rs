@@ -480,9 +480,11 @@ mod tests {
         let child = root.in_scope(|| Span::child("test", Kind::Client, "child"));
         let (root, child) = (root.context().cloned(), child.context().cloned());
         assert_eq!(root.map(|c| c.trace.id), child.map(|c| c.trace.id));
-        assert!(Span::inner("test", Kind::Internal, "alone")
-            .context()
-            .is_none());
+        assert!(
+            Span::inner("test", Kind::Internal, "alone")
+                .context()
+                .is_none()
+        );
     }
 
     #[test]
@@ -541,10 +543,12 @@ mod tests {
             (record.attributes.len(), record.attributes_dropped),
             (64, 12)
         );
-        assert!(record
-            .attributes
-            .iter()
-            .all(|(_, value)| *value == Value::Int(2)));
+        assert!(
+            record
+                .attributes
+                .iter()
+                .all(|(_, value)| *value == Value::Int(2))
+        );
         assert_eq!(record.name.len(), TEXT_BYTES_MAX);
     }
 

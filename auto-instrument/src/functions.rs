@@ -72,16 +72,6 @@ impl Default for Selection {
     }
 }
 
-/// How an `async fn` becomes a span.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// Where that is the same, as a function that returns a future: quick to compile, and no larger
-    /// at run time.
-    Lean,
-    /// As an `async fn` that awaits another: always possible.
-    Nested,
-}
-
 /// What was chosen in one file.
 #[derive(Debug, Default)]
 pub(crate) struct Chosen {
@@ -90,10 +80,10 @@ pub(crate) struct Chosen {
 }
 
 /// Chooses functions of a file and prepares the insertions.
-pub(crate) fn choose(ast: &syn::File, selection: Selection, form: Form, hook: &str) -> Chosen {
+pub(crate) fn choose(ast: &syn::File, selection: Selection, hook: &str) -> Chosen {
     let mut chooser = Chooser {
         selection,
-        form,
+        may_be_lean: true,
         hook,
         impl_type: None,
         is_visible: true,
@@ -107,8 +97,8 @@ pub(crate) fn choose(ast: &syn::File, selection: Selection, form: Form, hook: &s
 
 struct Chooser<'a> {
     selection: Selection,
-    /// The form where the surroundings allow it.
-    form: Form,
+    /// Whether a function's surroundings allow it the lean form.
+    may_be_lean: bool,
     /// How the crate names the hook: `::spanloom_hook`, without the colons in edition 2015.
     hook: &'a str,
     impl_type: Option<String>,
@@ -183,8 +173,8 @@ impl Chooser<'_> {
             "!" => String::new(),
             returns => format!(" {hook}::returns!({returns});"),
         };
-        let is_lean = self.form == Form::Lean;
-        let (kept, close) = match lean::kept(attributes, signature, block).filter(|_| is_lean) {
+        let kept = lean::kept(attributes, signature, block).filter(|_| self.may_be_lean);
+        let (kept, close) = match kept {
             Some(kept) => {
                 lean::write(signature, hook, edits);
                 (kept, " } }")
@@ -228,14 +218,12 @@ impl<'ast> Visit<'ast> for Chooser<'_> {
         }
         let outer = self.impl_type.replace(type_name(&item.self_ty));
         let visible = std::mem::replace(&mut self.is_visible, of_trait.is_some());
-        let form = self.form;
-        if of_trait.is_some() || !item.attrs.iter().all(lean::is_inert) {
-            self.form = Form::Nested;
-        }
+        let is_plain = of_trait.is_none() && item.attrs.iter().all(lean::is_inert);
+        let may_be_lean = std::mem::replace(&mut self.may_be_lean, is_plain);
         visit::visit_item_impl(self, item);
         self.impl_type = outer;
         self.is_visible = visible;
-        self.form = form;
+        self.may_be_lean = may_be_lean;
     }
 
     fn visit_impl_item_fn(&mut self, method: &'ast ImplItemFn) {
@@ -248,10 +236,10 @@ impl<'ast> Visit<'ast> for Chooser<'_> {
 
     fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
         let outer = self.impl_type.replace(item.ident.to_string());
-        let form = std::mem::replace(&mut self.form, Form::Nested);
+        let may_be_lean = std::mem::replace(&mut self.may_be_lean, false);
         visit::visit_item_trait(self, item);
         self.impl_type = outer;
-        self.form = form;
+        self.may_be_lean = may_be_lean;
     }
 
     fn visit_trait_item_fn(&mut self, method: &'ast syn::TraitItemFn) {
@@ -372,14 +360,14 @@ mod tests {
 
     fn rewritten(source: &str, selection: Selection) -> String {
         let ast = syn::parse_file(source).expect("test source");
-        choose(&ast, selection, Form::Lean, "::spanloom_hook")
+        choose(&ast, selection, "::spanloom_hook")
             .edits
             .apply(source)
     }
 
     fn names(source: &str, selection: Selection) -> Vec<String> {
         let ast = syn::parse_file(source).expect("test source");
-        choose(&ast, selection, Form::Lean, "::spanloom_hook").names
+        choose(&ast, selection, "::spanloom_hook").names
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cfg::is_no_std;
 use crate::depth;
 use crate::edit::Edits;
-use crate::functions::{self, Form, Selection};
+use crate::functions::{self, Selection};
 use crate::modules::{self, Source};
 use crate::places;
 use crate::rules::Rule;
@@ -40,7 +40,6 @@ pub(crate) fn plan(
     configuration: impl FnOnce() -> Vec<String>,
     rules: &[&Rule],
     selection: Selection,
-    form: Form,
 ) -> Rewrite {
     let mut rewrite = Rewrite::default();
     if selection != Selection::None {
@@ -57,7 +56,7 @@ pub(crate) fn plan(
             sources.clear();
         }
         for source in sources {
-            let mut chosen = functions::choose(&source.ast, selection, form, &hook);
+            let mut chosen = functions::choose(&source.ast, selection, &hook);
             rewrite.functions.extend(chosen.names);
             if source.path == root {
                 depth::raise(&source, &mut chosen.edits);

@@ -11,7 +11,7 @@ use semver::Version;
 
 use crate::config::variable;
 use crate::diagnostics::{Message, Originals};
-use crate::functions::{Form, Selection};
+use crate::functions::Selection;
 use crate::invocation::Invocation;
 use crate::report::{self, Report};
 use crate::rewrite::{self, HOOK, Rewrite};
@@ -209,20 +209,15 @@ impl<'a> Unit<'a> {
             return Ok(None);
         }
         let root = std::env::current_dir()?.join(root);
-        let plan = |form| {
-            with_room(|| {
-                rewrite::plan(
-                    &root,
-                    self.invocation.edition.as_deref(),
-                    || self.configuration(),
-                    &rules,
-                    selection,
-                    form,
-                )
-            })
-        };
-        let form = self.form();
-        let Some(rewrite) = plan(form) else {
+        let Some(rewrite) = with_room(|| {
+            rewrite::plan(
+                &root,
+                self.invocation.edition.as_deref(),
+                || self.configuration(),
+                &rules,
+                selection,
+            )
+        }) else {
             warn(&format!(
                 "{} {} gets no spans: its sources cannot be read",
                 package.name, package.version
@@ -230,38 +225,24 @@ impl<'a> Unit<'a> {
             return Ok(None);
         };
         let mut report = self.report(package, &rewrite);
-        let mut outcome = if rewrite.files.is_empty() {
-            Ok(Attempt::Failed(Failure::default()))
+        let outcome = if rewrite.files.is_empty() {
+            Ok(Attempt::Failed(None))
         } else if let Some(why) = self.is_skipped() {
-            Ok(Attempt::Failed(Failure {
-                why,
-                is_foreign: false,
-            }))
+            Ok(Attempt::Failed(why))
         } else {
             self.compile_copy(package, &root, &rewrite)
         };
-        // The lean form has a signature of its own, which the mistake may be in.
-        if form == Form::Lean
-            && matches!(&outcome, Ok(Attempt::Failed(failure)) if failure.is_foreign)
-            && let Some(nested) = plan(Form::Nested)
-            && nested.files != rewrite.files
-        {
-            outcome = self.compile_copy(package, &root, &nested);
-            if let Ok(Attempt::Done(_)) = outcome {
-                self.nest_from_now_on()?;
-            }
-        }
         let attempt = outcome.unwrap_or_else(|error| {
             warn(&format!(
                 "{} {} gets no spans: {error:#}",
                 package.name, package.version
             ));
             report.fallback = Some(format!("{error:#}"));
-            Attempt::Failed(Failure::default())
+            Attempt::Failed(None)
         });
         let code = match attempt {
             Attempt::Done(code) => code,
-            Attempt::Failed(Failure { why, .. }) => {
+            Attempt::Failed(why) => {
                 let code = self.compile_original()?;
                 // When the original fails too, the mistake is the user's and shown as such.
                 let is_ours = code == ExitCode::SUCCESS && !rewrite.files.is_empty();
@@ -321,7 +302,7 @@ impl<'a> Unit<'a> {
         let attempt = self.compile_copy_once(package, root, rewrite)?;
         let is_damaged =
             |why: &String| why.contains("invalid metadata files for crate `spanloom_hook`");
-        if matches!(&attempt, Attempt::Failed(Failure { why: Some(why), .. }) if is_damaged(why)) {
+        if matches!(&attempt, Attempt::Failed(Some(why)) if is_damaged(why)) {
             hook::forget(self.session, target, made);
             return self.compile_copy_once(package, root, rewrite);
         }
@@ -371,31 +352,9 @@ impl<'a> Unit<'a> {
                 self.skip_from_now_on(why)?;
             }
         } else {
-            return Ok(Attempt::Failed(Failure {
-                why: relayed.first_error,
-                is_foreign: relayed.is_foreign,
-            }));
+            return Ok(Attempt::Failed(relayed.first_error));
         }
         Ok(Attempt::Done(exit_code(status)))
-    }
-
-    fn nested_file(&self) -> PathBuf {
-        self.session
-            .directory
-            .join("nested")
-            .join(self.invocation.unit())
-    }
-
-    fn form(&self) -> Form {
-        match std::fs::read_to_string(self.nested_file()) {
-            Ok(tool) if tool == self.session.tool => Form::Nested,
-            _ => Form::Lean,
-        }
-    }
-
-    /// Spares the next compilation an attempt that failed.
-    fn nest_from_now_on(&self) -> Result<()> {
-        write_if_changed(&self.nested_file(), &self.session.tool)
     }
 
     fn skip_file(&self) -> PathBuf {
@@ -422,16 +381,8 @@ impl<'a> Unit<'a> {
 enum Attempt {
     /// The compiler's word is the last one.
     Done(ExitCode),
-    /// It does not compile; the original must decide.
-    Failed(Failure),
-}
-
-#[derive(Default)]
-struct Failure {
-    /// The first error.
-    why: Option<String>,
-    /// Whether a message is about what was inserted.
-    is_foreign: bool,
+    /// It does not compile, by its first error; the original must decide.
+    Failed(Option<String>),
 }
 
 /// The copy of one unit's sources, and how its paths translate.

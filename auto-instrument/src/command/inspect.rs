@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use super::{Metadata, Package, Target, print};
-use crate::functions::{Form, Selection};
+use crate::functions::Selection;
 use crate::rewrite;
 use crate::rules::{self, Rule};
 
@@ -157,7 +157,6 @@ pub(super) fn diff(
                 || vec!["feature=\"std\"".to_owned()],
                 &rules,
                 selection,
-                Form::Lean,
             );
             for (path, (text, edits)) in &plan.files {
                 write_diff(&mut out, path, text, &edits.apply(text))

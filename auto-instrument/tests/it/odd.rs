@@ -22,7 +22,16 @@ macro_rules! body {
     };
 }
 
-const ODD: [Odd; 10] = [
+const ODD: [Odd; 11] = [
+    // Arguments are dropped when they were, and every lifetime is captured, in each edition.
+    Odd {
+        name: "lean",
+        edition: "2018",
+        files: &[("src/main.rs", include_str!("../fixtures/lean.rs"))],
+        functions: &[
+            "S::bump", "S::eat", "again", "generic", "held", "hidden", "moved", "order",
+        ],
+    },
     Odd {
         name: "bom",
         edition: "2021",
@@ -240,10 +249,18 @@ fn odd_programs_are_built_with_spans_and_run_as_before() {
         let output = Command::new(program).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
+    let prints_plainly = |name: &str| {
+        let manifest = folder.join(name).join("Cargo.toml");
+        let mut cargo = Command::new("cargo");
+        cargo.args(["run", "--quiet", "--offline", "--manifest-path"]);
+        let output = cargo.arg(manifest).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
     assert_eq!(prints("bom"), "1 4\n");
     assert_eq!(prints("elsewhere"), "1 5\n");
     assert_eq!(prints("shadowing"), "1\n");
     assert_eq!(prints("deep"), "2\n");
     assert_eq!(prints("longer"), "true\n");
     assert_eq!(prints("quiet"), "quiet\n");
+    assert_eq!(prints("lean"), prints_plainly("lean"));
 }

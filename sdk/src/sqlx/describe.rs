@@ -167,15 +167,23 @@ fn message(error: &dyn DatabaseError) -> String {
         ErrorKind::CheckViolation => "check violation",
         _ => "",
     };
+    let words = error.message();
+    // SQLite's, with the piece of the text where it stopped: a value, or what it took for one.
+    if ["near \"", "unrecognized token: ", "no such column: \""]
+        .iter()
+        .any(|beginning| words.starts_with(beginning))
+    {
+        return "syntax error".to_owned();
+    }
     let state = error.code().unwrap_or_default();
-    // Data exceptions, violated constraints, and syntax errors with the place where they are;
-    // SQLite has codes of other lengths, and messages without values.
+    // Data exceptions, violated constraints, and syntax errors with the place where they are. What
+    // MySQL has no state for, as `Incorrect integer value`, is HY000.
     let quotes_values = state.len() == 5
         && (state.starts_with("22")
             || state.starts_with("23")
-            || matches!(&*state, "42000" | "42601"));
+            || matches!(&*state, "42000" | "42601" ));
     match error.constraint() {
-        _ if !quotes_values => error.message().to_owned(),
+        _ if !quotes_values => words.to_owned(),
         Some(constraint) => format!("{kind}: {constraint}")
             .trim_start_matches(": ")
             .to_owned(),

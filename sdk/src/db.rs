@@ -55,14 +55,15 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Starts the span below the current one. Nothing comes back, and nothing is asked for, when
-    /// nobody would read it: a query tells nobody else its context, so an unrecorded one needs
-    /// none.
+    /// Starts the span below the current one. Nothing comes back, and nothing is asked for, in a trace
+    /// that is not sampled: a query tells nobody else its context, so an unrecorded one needs none.
+    /// But when the sampler refuses this very span, the call runs in the refused one's context:
+    /// else whoever makes a span within it would ask the sampler for a trace once more.
     pub(crate) fn start(
         spans: &SpanSource,
         describe: impl FnOnce() -> SpanBuilder,
     ) -> Option<Self> {
-        let context = Context::map_current(|parent| spans.start_recorded(describe, parent))?;
+        let context = Context::map_current(|parent| spans.start_call(describe, parent))?;
         Some(Self {
             context: whole(context),
             is_answered: false,
@@ -136,5 +137,21 @@ mod tests {
             assert_eq!(call.is_some(), flags.is_sampled());
             assert_eq!(is_asked, flags.is_sampled());
         }
+    }
+
+    #[test]
+    fn a_call_that_the_sampler_refuses_runs_in_the_refused_context() {
+        use opentelemetry_sdk::trace::Sampler;
+
+        let builder = crate::builder().environment(|_| None);
+        let guard = builder.sampler(Sampler::AlwaysOff).start().unwrap();
+        let mut spans = SpanSource::installed("test");
+        spans.fix(guard.tracer_provider());
+        let refused = Call::start(&spans, || SpanBuilder::from_name("query")).unwrap();
+        let refused = refused.context().span().span_context().clone();
+        assert!(refused.is_valid() && !refused.is_sampled());
+        // No tracer at all says nothing of a trace.
+        let nobody = SpanSource::installed("test");
+        assert!(Call::start(&nobody, || SpanBuilder::from_name("query")).is_none());
     }
 }

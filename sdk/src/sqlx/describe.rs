@@ -181,7 +181,7 @@ fn message(error: &dyn DatabaseError) -> String {
     let quotes_values = state.len() == 5
         && (state.starts_with("22")
             || state.starts_with("23")
-            || matches!(&*state, "42000" | "42601" ));
+            || matches!(&*state, "42000" | "42601"));
     match error.constraint() {
         _ if !quotes_values => words.to_owned(),
         Some(constraint) => format!("{kind}: {constraint}")

@@ -101,9 +101,11 @@ impl SpanSource {
         }
     }
 
-    /// The same, but nothing if the span is not recorded, for what tells nobody its context.
+    /// The same, but nothing if the parent has decided that the span is not recorded, for what tells
+    /// nobody its context. A span about which the sampler was asked, and said no, comes back all the
+    /// same: in its context nobody asks again.
     #[cfg(any(feature = "redis", feature = "sqlx"))]
-    pub(crate) fn start_recorded(
+    pub(crate) fn start_call(
         &self,
         describe: impl FnOnce() -> SpanBuilder,
         parent: &Context,
@@ -113,7 +115,9 @@ impl SpanSource {
             return None;
         }
         let context = self.start(describe, parent);
-        context.span().is_recording().then_some(context)
+        let id = |context: &Context| context.span().span_context().span_id();
+        // Without a sampler that could say anything the parent's context comes back.
+        (id(&context) != id(parent)).then_some(context)
     }
 
     /// Our own tracer, if spans come from a provider of ours.

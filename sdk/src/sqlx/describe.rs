@@ -57,11 +57,12 @@ impl Tracing {
     }
 
     fn describe(&self, sql: &str, has_values: bool) -> SpanBuilder {
+        let shown = sanitized(sql, self.dialect);
+        let summary = summary(&shown, self.dialect);
         let text = match has_values {
             true => shortened(sql).to_owned(),
-            false => sanitized(sql, self.dialect),
+            false => shown,
         };
-        let summary = summary(sql, self.dialect);
         let mut attributes = self.target.attributes(5);
         attributes.push(KeyValue::new("db.query.text", text));
         if let Some(operation) = summary.operation {
@@ -181,7 +182,7 @@ fn message(error: &dyn DatabaseError) -> String {
     let quotes_values = state.len() == 5
         && (state.starts_with("22")
             || state.starts_with("23")
-            || matches!(&*state, "42000" | "42601"));
+            || matches!(&*state, "42000" | "42601" | "HY000"));
     match error.constraint() {
         _ if !quotes_values => words.to_owned(),
         Some(constraint) => format!("{kind}: {constraint}")

@@ -142,6 +142,7 @@ async fn queries_of_mysql_say_what_they_do_and_how_many_rows_they_return() {
         return;
     };
     let (guard, sink, pool) = mysql(server, "orders").await;
+    // In another setting the text goes on behind `it\'s'`, so all is hidden from there.
     let insert = r#"INSERT INTO orders VALUES ("tea", 1), ('it\'s', 2), ('cake', 3)"#;
     let done = sqlx::query(insert).execute(&pool).await.unwrap();
     assert_eq!(done.rows_affected(), 3);
@@ -158,7 +159,7 @@ async fn queries_of_mysql_say_what_they_do_and_how_many_rows_they_return() {
     guard.flush().unwrap();
     assert_eq!(
         sink.tree(&["db.query.text", "db.response.returned_rows"]),
-        "CLIENT INSERT orders db.query.text=INSERT INTO orders VALUES (?, ?), (?, ?), (?, ?) \
+        "CLIENT INSERT orders db.query.text=INSERT INTO orders VALUES (?, ?), (? \
          db.response.returned_rows=0\n\
          CLIENT SELECT orders \
          db.query.text=SELECT item FROM `orders` WHERE n < ? ORDER BY n \
@@ -170,6 +171,34 @@ async fn queries_of_mysql_say_what_they_do_and_how_many_rows_they_return() {
          db.response.returned_rows=3\n"
     );
     is_named(&sink, "mysql", "spanloom", server.address());
+}
+
+#[tokio::test]
+async fn what_is_a_literal_in_a_setting_of_mysql_only_is_hidden() {
+    let Some(server) = Server::shared(Kind::Mysql) else {
+        return;
+    };
+    let (guard, sink, pool) = mysql(server, "hidden").await;
+    let mut connection = pool.acquire().await.unwrap();
+    for (mode, sql) in [
+        ("", r"SELECT 'it\'s', 'secret'"),
+        ("NO_BACKSLASH_ESCAPES", r"SELECT 'c:\', 'secret'"),
+        ("ANSI_QUOTES", "SELECT 'secret' AS \"a'\", 'secret'"),
+        ("", "SELECT 'a' /*! , 'secret' */"),
+        ("", "SELECT 'a' /*M!100100 , 'secret' */"),
+        ("", "SELECT 'a'--'7', 'secret'"),
+    ] {
+        let set = format!("SET sql_mode = '{mode}'");
+        let set = sqlx::raw_sql(sqlx::AssertSqlSafe(set));
+        set.execute(&mut *connection).await.unwrap();
+        let row = sqlx::raw_sql(sql).fetch_one(&mut *connection).await;
+        let row = row.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        // It is a literal to the server.
+        assert_eq!(row.get::<String, _>(1), "secret", "{sql}");
+    }
+    guard.flush().unwrap();
+    assert_eq!(sink.spans().len(), 12);
+    assert!(!format!("{:?}", sink.spans()).contains("secret"));
 }
 
 #[tokio::test]

@@ -245,7 +245,9 @@ impl Builder {
             }
         };
         let beside: Beside = match (remote, settings.remote.clone()) {
-            (Some(sampler), Some(setting)) => Box::pin(sampler.poll(setting, service)),
+            (Some(sampler), Some(setting)) => {
+                Box::pin(sampler.poll(setting, resource.clone(), service))
+            }
             _ => Box::pin(ready(())),
         };
         start(settings.batch, resource, beside).map(Some)

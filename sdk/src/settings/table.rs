@@ -118,7 +118,8 @@ pub(super) const GROUPS: &[Group] = &[
                 "`always_on`, `always_off`, `traceidratio`, `consistent_probability` (W3C \
                  tracestate `ot=th:..;rv:..`), `jaeger_remote` (asks a server over gRPC), `xray` (asks \
                  a daemon for the rules of AWS X-Ray; without one the first request of a second and \
-                 5 % of the others), each also with `parentbased_` in front",
+                 5 % of the others; a rule's service type means `cloud.platform`, its ARN \
+                 `aws.ecs.container.arn` or a function's `cloud.resource_id`), each also with `parentbased_` in front",
                 "`jaeger_remote` and `xray` sample everything; no `consistent_probability`",
             ),
             variable(

@@ -31,8 +31,8 @@
 //! OpenTelemetry API rather than on `tracing` spans, which cost several times as much. The feature
 //! `testing` adds a kit for tests of traced programs.
 //!
-//! On wish the same layers measure how long requests take, and export histograms whose buckets
-//! point to spans: [`Builder::metrics`].
+//! On wish all of them measure how long requests, queries and messages take, and export histograms
+//! whose buckets point to spans: [`Builder::metrics`].
 //!
 //! What this crate is not: an API of its own. Spans are made with [`opentelemetry`] or `tracing`.
 //! The OpenTelemetry crates keep their state in globals, so two versions of them in one program do

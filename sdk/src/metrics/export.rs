@@ -192,6 +192,7 @@ impl Worker {
 
 fn write(out: &mut impl Write, metrics: &ScopeMetrics) -> io::Result<()> {
     for metric in &metrics.metrics {
+        // What counts messages is the count of the line before it.
         let Some(Data::Histogram(histogram)) = &metric.data else {
             continue;
         };

@@ -13,9 +13,9 @@ What `spanloom::init()` reads. The names and meanings are those of the OpenTelem
 an empty variable is an unset one, and a value that makes no sense is reported as a warning and
 treated as unset. Where the program and the environment both speak, the environment wins.
 
-This SDK exports traces and, when asked, the durations of requests as metrics. Variables for logs
-are not read. A variable with three names has a form for each of the two that goes before the
-general one.
+This SDK exports traces and, when asked, the durations of requests, queries and messages as
+metrics. Variables for logs are not read. A variable with three names has a form for each of the two
+that goes before the general one.
 
 The last column says what `opentelemetry_sdk` and `opentelemetry-otlp` 0.33.1 do with a variable by
 themselves, where that differs.

@@ -80,16 +80,13 @@ impl Settings {
         };
         let (service_name, resource_attributes) = reader.resource();
         let (formats, has_baggage) = reader.propagators();
-        let sampler = SamplerSetting::read(&mut reader);
+        let (sampler, is_sampler_given) = SamplerSetting::read(&mut reader);
         let remote = match sampler.root {
             RootSampler::Remote(_) => Some(reader.jaeger_remote()),
             RootSampler::Xray => Some(reader.xray()),
             _ => None,
         };
-        if reader.given("OTEL_CONFIG_FILE").is_some() {
-            reader
-                .warn("OTEL_CONFIG_FILE is set, but declarative configuration is not read".into());
-        }
+        reader.report_what_has_no_effect();
         Self {
             disabled: reader.flag("OTEL_SDK_DISABLED"),
             log_filter: reader.log_filter(),
@@ -97,7 +94,7 @@ impl Settings {
             resource_attributes,
             formats,
             has_baggage,
-            is_sampler_given: reader.by_environment("OTEL_TRACES_SAMPLER").is_some(),
+            is_sampler_given,
             sampler,
             remote,
             destination: reader.destination(),
@@ -171,9 +168,15 @@ impl Reader<'_> {
         }
     }
 
+    /// What counts when the environment says nothing, or nothing that makes sense.
+    fn default_of(&self, name: &str) -> &'static str {
+        let default = table::find(name).default;
+        self.preset.default_of(name).unwrap_or(default)
+    }
+
     /// One of the choices, by its name. What is none of them is reported, and the default counts.
     fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
-        let default = table::find(name).default;
+        let default = self.default_of(name);
         let find = |value: &str| {
             let found = choices
                 .iter()
@@ -212,7 +215,7 @@ impl Reader<'_> {
                 }
             }
         }
-        table::find(name).default.parse().ok()
+        self.default_of(name).parse().ok()
     }
 
     /// A number of a variable whose row has a default.
@@ -223,6 +226,25 @@ impl Reader<'_> {
 
     fn milliseconds(&mut self, name: &str) -> Duration {
         Duration::from_millis(self.number_or_default(name))
+    }
+
+    /// Whoever sets these waits for something that will not come.
+    fn report_what_has_no_effect(&mut self) {
+        for (name, why) in [
+            ("OTEL_CONFIG_FILE", "declarative configuration is not read"),
+            ("OTEL_LOGS_EXPORTER", "log lines are not exported"),
+            (
+                "OTEL_BSP_MAX_CONCURRENT_EXPORTS",
+                "one export follows the other",
+            ),
+        ] {
+            let default = table::find(name).default;
+            if let Some(Given { value, .. }) = self.given(name)
+                && !value.eq_ignore_ascii_case(default)
+            {
+                self.warn(format!("{name}={value:?} has no effect: {why}"));
+            }
+        }
     }
 
     /// A list of pairs. A broken one is reported and counts as empty.
@@ -317,11 +339,15 @@ impl Reader<'_> {
             ("console", Destination::Console),
             ("none", Destination::Nowhere),
         ];
-        if self.given("OTEL_TRACES_EXPORTER").is_none() {
-            return self.unasked();
+        let is_known = |given: Given| {
+            let mut names = choices.iter().map(|(name, _)| name);
+            names.any(|name| given.value.eq_ignore_ascii_case(name))
+        };
+        let is_asked = self.given("OTEL_TRACES_EXPORTER").is_some_and(is_known);
+        match self.choice("OTEL_TRACES_EXPORTER", &choices) {
+            Some(destination) if is_asked => destination,
+            _ => self.unasked(),
         }
-        self.choice("OTEL_TRACES_EXPORTER", &choices)
-            .unwrap_or(Destination::Otlp)
     }
 
     fn batch(&mut self) -> BatchSettings {

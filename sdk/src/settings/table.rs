@@ -319,12 +319,27 @@ pub(super) const GROUPS: &[Group] = &[
     },
     Group {
         heading: "Reported when set, without effect",
-        variables: &[variable(
-            "OTEL_CONFIG_FILE",
-            "",
-            "declarative configuration is not read; a warning says so",
-            NOT_READ,
-        )],
+        variables: &[
+            variable(
+                "OTEL_CONFIG_FILE",
+                "",
+                "declarative configuration is not read",
+                NOT_READ,
+            ),
+            variable(
+                "OTEL_LOGS_EXPORTER",
+                "none",
+                "log lines are not exported, they go to standard output with the ids of their span; \
+                 anything but `none` is reported",
+                NOT_READ,
+            ),
+            variable(
+                "OTEL_BSP_MAX_CONCURRENT_EXPORTS",
+                "1",
+                "one export follows the other; anything but `1` is reported",
+                "ignored by the default processor",
+            ),
+        ],
     },
 ];
 

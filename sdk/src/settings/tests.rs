@@ -1,5 +1,7 @@
 //! Each variable, read from a map instead of the process.
 
+mod rows;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
@@ -247,6 +249,15 @@ fn a_sampler_that_asks_a_server_knows_whom_and_how_often() {
         }
     );
     assert_eq!(default.remote.unwrap().endpoint, "http://localhost:14250");
+    for (name, slip) in [
+        ("jaeger_remote", "pollingIntervalMs=soon"),
+        ("jaeger_remote", "initialSamplingRate=2"),
+        ("jaeger_remote", "initialSamplingRate=few"),
+        ("xray", "polling_interval=soon"),
+    ] {
+        let wrong = settings(name, slip);
+        assert_eq!(wrong.warnings.len(), 1, "{slip}: {:?}", wrong.warnings);
+    }
     let xray = settings(
         "parentbased_xray",
         "endpoint=10.0.0.1:2000,polling_interval=60",
@@ -331,6 +342,15 @@ fn the_environment_is_stronger_than_a_preset() {
     assert_eq!(asked.destination, Destination::Nowhere);
     let empty = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]);
     assert_eq!(empty.destination, Destination::Console);
+    // Nonsense is nobody's word.
+    let wrong = read(&[
+        ("OTEL_BSP_SCHEDULE_DELAY", "soon"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_TRACES_EXPORTER", "pigeon"),
+    ]);
+    assert_eq!(wrong.batch.schedule_delay, Duration::from_millis(200));
+    assert_eq!(wrong.destination, Destination::Console);
+    assert!(!wrong.is_sampler_given && wrong.warnings.len() == 3);
 }
 
 #[test]

@@ -25,11 +25,11 @@
 //! [`tower::ServerLayer`] gives each request to a tower or axum service a SERVER span that
 //! continues the trace of the sidecar in front of it. [`tower::ClientLayer`] and
 //! [`reqwest::SendTraced`] give each outgoing request a CLIENT span and send its context along;
-//! [`grpc`] does both for tonic, and [`task`] takes the context to other tasks and threads. The
-//! features `rdkafka`, `lapin` and `async-nats` do the same for messages over Kafka, RabbitMQ and
-//! NATS; `sqlx` and `redis` give each query and command a CLIENT span. All of them stand on the
-//! OpenTelemetry API rather than on `tracing` spans, which cost several times as much. The feature
-//! `testing` adds a kit for tests of traced programs.
+//! [`grpc`] does both for tonic, [`task`] takes the context to other tasks and threads, and
+//! [`process`] to other processes. The features `rdkafka`, `lapin` and `async-nats` do the same for
+//! messages over Kafka, RabbitMQ and NATS; `sqlx` and `redis` give each query and command a CLIENT
+//! span. All of them stand on the OpenTelemetry API rather than on `tracing` spans, which cost several
+//! times as much. The feature `testing` adds a kit for tests of traced programs.
 //!
 //! On wish all of them measure how long requests, queries and messages take, and export histograms
 //! whose buckets point to spans: [`Builder::metrics`].
@@ -47,6 +47,7 @@ pub mod kafka;
 pub mod messaging;
 #[cfg(feature = "async-nats")]
 pub mod nats;
+pub mod process;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "reqwest")]

@@ -17,6 +17,9 @@ This SDK exports traces and, when asked, the durations of requests, queries and 
 metrics. Variables for logs are not read. A variable with three names has a form for each of the two
 that goes before the general one.
 
+A process that another one starts is given its trace in `TRACEPARENT`, `TRACESTATE` and `BAGGAGE`, or in
+what the other formats have for them: `spanloom::process` reads and writes these when asked.
+
 The last column says what `opentelemetry_sdk` and `opentelemetry-otlp` 0.33.1 do with a variable by
 themselves, where that differs.
 

@@ -100,7 +100,8 @@ impl Builder {
         self
     }
 
-    /// How long the end of the program may wait for the last spans; five seconds by default.
+    /// How long a flush, and the end of the program for its last spans, may wait; five seconds by
+    /// default.
     pub fn flush_timeout(mut self, timeout: Duration) -> Self {
         self.flush_timeout = timeout;
         self

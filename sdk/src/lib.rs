@@ -34,6 +34,17 @@
 //! On wish all of them measure how long requests, queries and messages take, and export histograms
 //! whose buckets point to spans: [`Builder::metrics`].
 //!
+//! **Spans of `tracing`** become OpenTelemetry spans and nest with those of the API, but five traps
+//! come along, with `tracing` itself or with the bridge:
+//!
+//! - They cost several times as much, unsampled ones, too: see the README's table.
+//! - One starts in OpenTelemetry when it is first entered. The sampler sees the fields that were set
+//!   until then, and `set_parent` inside an `#[instrument]`ed body comes too late.
+//! - One ends at its last exit, not when its last handle is dropped.
+//! - `u64`, `usize` and 128-bit fields arrive as strings: cast to `i64` to keep a number.
+//! - Events within become events of the span. Here those do that are `INFO` or worse, and the frames
+//!   of `h2`, `hyper` and their like make no spans, as their connections outlive every request.
+//!
 //! What this crate is not: an API of its own. Spans are made with [`opentelemetry`] or `tracing`.
 //! The OpenTelemetry crates keep their state in globals, so two versions of them in one program do
 //! not see each other; use the ones that are re-exported here.

@@ -175,6 +175,7 @@ fn a_collector_that_never_answers_holds_the_end_no_longer_than_allowed() {
         .unwrap();
     make_span(&guard, "one");
     let before = Instant::now();
+    assert!(matches!(guard.flush(), Err(Error::NotDelivered(_))));
     assert!(matches!(guard.shutdown(), Err(Error::NotDelivered(_))));
     assert!(
         before.elapsed() < Duration::from_secs(2),

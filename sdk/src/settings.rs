@@ -6,6 +6,7 @@
 //!
 //! [specification]: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 
+use std::cell::RefCell;
 use std::fmt::Debug;
 use std::str::FromStr;
 use std::time::Duration;
@@ -76,7 +77,7 @@ impl Settings {
             lookup,
             preset,
             signal: Signal::Traces,
-            warnings: Vec::new(),
+            warnings: RefCell::default(),
         };
         let (service_name, resource_attributes) = reader.resource();
         let (formats, has_baggage) = reader.propagators();
@@ -102,9 +103,22 @@ impl Settings {
             metrics: MetricsSettings::read(&mut reader),
             batch: reader.batch(),
             limits: reader.limits(),
-            warnings: reader.warnings,
+            warnings: reader.warnings.into_inner(),
         }
     }
+}
+
+/// The variables that hold lists of pairs.
+const LISTS: [&str; 2] = ["OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_HEADERS"];
+
+/// Whether there is a `$(NAME)` in it: Kubernetes leaves one in its place when there is no such
+/// variable, as for an endpoint on a node whose address nobody gave.
+fn is_unresolved(value: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    value.split("$(").skip(1).any(|rest| {
+        let name = rest.split_once(')').map_or("", |(name, _)| name);
+        !name.is_empty() && name.chars().all(is_of_name)
+    })
 }
 
 /// The process environment, for [`Settings::read`].
@@ -122,7 +136,7 @@ struct Reader<'a> {
     preset: Preset,
     /// Whose own form of `OTEL_EXPORTER_OTLP_...` goes before the general one.
     signal: Signal,
-    warnings: Vec<String>,
+    warnings: RefCell<Vec<String>>,
 }
 
 /// What is exported.
@@ -148,11 +162,16 @@ impl Reader<'_> {
         })
     }
 
-    /// The trimmed value, or nothing when the variable is unset or empty. The form for the signal
-    /// goes before the general one.
+    /// The trimmed value, or nothing when the variable is unset or empty, or was never finished: a
+    /// list may be half finished. The form for the signal goes before the general one.
     fn by_environment(&self, name: &str) -> Option<Given> {
+        let is_list = LISTS.contains(&name);
         let text = |name: String| {
             let value = (self.lookup)(&name)?.trim().to_owned();
+            if !is_list && is_unresolved(&value) {
+                self.warn(format!("{name}={value} was never resolved: left out"));
+                return None;
+            }
             (!value.is_empty()).then_some(Given { name, value })
         };
         let specific = table::find(name)
@@ -161,10 +180,11 @@ impl Reader<'_> {
         specific.and_then(text).or_else(|| text(name.to_owned()))
     }
 
-    fn warn(&mut self, message: String) {
+    fn warn(&self, message: String) {
         // Two signals may come across the same slip.
-        if !self.warnings.contains(&message) {
-            self.warnings.push(message);
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&message) {
+            warnings.push(message);
         }
     }
 
@@ -247,15 +267,24 @@ impl Reader<'_> {
         }
     }
 
-    /// A list of pairs. A broken one is reported and counts as empty.
+    /// A list of pairs. A broken one is reported and counts as empty; of one that was not finished
+    /// the rest counts.
     fn pairs(&mut self, name: &str) -> Vec<(String, String)> {
         let Some(Given { name, value }) = self.given(name) else {
             return Vec::new();
         };
-        keyvalue::parse(&value).unwrap_or_else(|problem| {
+        let pairs = keyvalue::parse(&value).unwrap_or_else(|problem| {
             self.warn(format!("{name} is ignored as a whole: {problem}"));
             Vec::new()
-        })
+        });
+        let is_finished = |(key, value): &(String, String)| {
+            let is_finished = !is_unresolved(value);
+            if !is_finished {
+                self.warn(format!("{name}: {key} was never resolved: left out"));
+            }
+            is_finished
+        };
+        pairs.into_iter().filter(is_finished).collect()
     }
 
     /// `RUST_LOG` as it is, else `info`; the SDK's own lines as `OTEL_LOG_LEVEL` says.
@@ -285,15 +314,6 @@ impl Reader<'_> {
     fn resource(&mut self) -> (Option<String>, Vec<(String, String)>) {
         let name = "OTEL_RESOURCE_ATTRIBUTES";
         let mut attributes = self.pairs(name);
-        attributes.retain(|(key, value)| {
-            let resolved = !(value.starts_with("$(") && value.ends_with(')'));
-            if !resolved {
-                self.warnings.push(format!(
-                    "{name}: {key}={value} was never resolved: left out"
-                ));
-            }
-            resolved
-        });
         let in_list = attributes.iter().position(|(key, _)| key == "service.name");
         let in_list = in_list.map(|position| attributes.remove(position).1);
         let named = self.given("OTEL_SERVICE_NAME").map(|given| given.value);

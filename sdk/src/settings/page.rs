@@ -11,7 +11,8 @@ const INTRODUCTION: &str = "\
 
 What `spanloom::init()` reads. The names and meanings are those of the OpenTelemetry specification;
 an empty variable is an unset one, and a value that makes no sense is reported as a warning and
-treated as unset. Where the program and the environment both speak, the environment wins.
+treated as unset; so is one with a `$(NAME)` that Kubernetes has not resolved, of a list its item.
+Where the program and the environment both speak, the environment wins.
 
 This SDK exports traces and, when asked, the durations of requests, queries and messages as
 metrics. Variables for logs are not read. A variable with three names has a form for each of the two

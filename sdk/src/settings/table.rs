@@ -84,8 +84,7 @@ pub(super) const GROUPS: &[Group] = &[
             variable(
                 "OTEL_RESOURCE_ATTRIBUTES",
                 "",
-                "`key=value,...` with percent-encoded values; a broken list is refused as a whole; \
-                 an attribute with an unresolved `$(NAME)` of Kubernetes is left out",
+                "`key=value,...` with percent-encoded values; a broken list is refused as a whole",
                 "not decoded; broken items are skipped",
             ),
             variable(

@@ -95,12 +95,24 @@ fn the_service_name_variable_is_stronger_than_the_attribute_list() {
 
 #[test]
 fn an_unresolved_kubernetes_reference_is_left_out() {
-    let settings = read(&[("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=$(POD_NAME),a=b")]);
-    assert_eq!(
-        settings.resource_attributes,
-        [("a".to_owned(), "b".to_owned())]
-    );
-    assert_eq!(settings.warnings.len(), 1);
+    let settings = read(&[
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "k8s.pod.name=$(POD_NAME),service.instance.id=shop.$(POD_NAME).cart,a=b",
+        ),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=$(TOKEN),c=$(d"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://$(NODE_IP):4317"),
+        ("OTEL_SERVICE_NAME", "$(NAME)"),
+        ("OTEL_TRACES_SAMPLER", "$(SAMPLER)"),
+    ]);
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(settings.resource_attributes, [pair("a", "b")]);
+    assert_eq!(settings.endpoint.headers, [pair("c", "$(d")]);
+    assert_eq!(settings.endpoint.url, "http://localhost:4318/v1/traces");
+    assert_eq!(settings.service_name, None);
+    assert_eq!(settings.warnings.len(), 6, "{:#?}", settings.warnings);
+    // What is secret when it is resolved is not told when it is half so.
+    assert!(!settings.warnings.concat().contains("TOKEN"));
 }
 
 #[test]

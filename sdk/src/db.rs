@@ -58,11 +58,11 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Starts the span below the current one. Nothing comes back, and nothing is asked for, in a trace
-    /// that is not sampled: a query tells nobody else its context, so an unrecorded one needs none,
-    /// unless it is measured.
-    /// But when the sampler refuses this very span, the call runs in the refused one's context:
-    /// else whoever makes a span within it would ask the sampler for a trace once more.
+    /// Starts the span below the current one. Nothing comes back, and nothing is asked for, in a
+    /// trace that is not sampled, unless calls are measured: a query tells nobody else its context,
+    /// so an unrecorded one needs none. But when the sampler refuses this very span, the call runs
+    /// in the refused one's context: else whoever makes a span within it would ask the sampler once
+    /// more.
     pub(crate) fn start(
         spans: &SpanSource,
         describe: impl FnOnce() -> SpanBuilder,

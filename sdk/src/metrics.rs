@@ -1,10 +1,10 @@
 //! How long requests, queries and messages took, counted for all of them, sampled or not.
 //!
 //! Histograms of the [HTTP][], [RPC][], [database][] and [messaging][] conventions, each bucket with
-//! the ids of a sampled span as its exemplar, so that a slow bucket leads to a trace. Upstream's aggregation cannot
-//! carry exemplars, hence this one, which does nothing else: a request adds to a table under a lock
-//! that its thread nearly always has for itself, and a thread of its own empties the tables from
-//! time to time ([`Totals`]).
+//! the ids of a sampled span as its exemplar, so that a slow bucket leads to a trace. Upstream's
+//! aggregation cannot carry exemplars, hence this one, which does nothing else: a request adds to a
+//! table under a lock that its thread nearly always has for itself, and a thread of its own empties
+//! the tables from time to time ([`Totals`]).
 //!
 //! [HTTP]: https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
 //! [RPC]: https://opentelemetry.io/docs/specs/semconv/rpc/rpc-metrics/

@@ -133,9 +133,9 @@ impl SpanSource {
         }
     }
 
-    /// The same, but nothing if the parent has decided that the span is not recorded, for what tells
-    /// nobody its context, and calls are not measured. A span about which the sampler was asked, and said no, comes back all the
-    /// same: in its context nobody asks again.
+    /// The same, for what tells nobody its context: nothing if the parent has decided that the span
+    /// is not recorded, and calls are not measured. A span about which the sampler was asked, and
+    /// said no, comes back all the same: in its context nobody asks again.
     #[cfg(any(feature = "redis", feature = "sqlx"))]
     pub(crate) fn start_call(
         &self,

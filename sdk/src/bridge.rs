@@ -1,14 +1,7 @@
 //! From `tracing` spans to OpenTelemetry spans, for `#[instrument]` and for libraries that use it.
 //!
-//! The bridge costs several times what a span of the OpenTelemetry API costs, and it has traps
-//! that come with `tracing` itself:
-//!
-//! - A span starts in OpenTelemetry when it is first entered. Its sampler sees the fields that
-//!   were set until then, and `set_parent` inside an `#[instrument]`ed body comes too late.
-//! - A span ends at its last exit, not when its last handle is dropped.
-//! - `u64`, `usize` and 128-bit fields arrive as strings; cast to `i64` to keep a number.
-//! - Every `tracing` event inside becomes a span event; the filter here lets through what is
-//!   `INFO` or worse.
+//! The bridge costs several times what a span of the OpenTelemetry API costs, and it has traps, which
+//! the crate's documentation lists.
 
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;

@@ -100,7 +100,8 @@ impl Builder {
         self
     }
 
-    /// How long the end of the program may wait for the last spans; five seconds by default.
+    /// How long a flush, and the end of the program for its last spans, may wait; five seconds by
+    /// default.
     pub fn flush_timeout(mut self, timeout: Duration) -> Self {
         self.flush_timeout = timeout;
         self
@@ -119,11 +120,13 @@ impl Builder {
         self
     }
 
-    /// Measures how long requests take, in the layers and in `send_traced`, sampled or not, and
-    /// exports histograms in seconds over OTLP, unless `OTEL_METRICS_EXPORTER` says where to:
-    /// `http.server.request.duration`, `http.client.request.duration`, `rpc.server.call.duration`
-    /// and `rpc.client.call.duration` of the semantic conventions. Each bucket has the last sampled
-    /// span that fell into it as its exemplar.
+    /// Measures how long requests, queries and messages take, wherever this crate gives them a span,
+    /// sampled or not, and exports histograms in seconds over OTLP, unless `OTEL_METRICS_EXPORTER`
+    /// says where to: `http.server.request.duration`, `http.client.request.duration`,
+    /// `rpc.server.call.duration`, `rpc.client.call.duration`, `db.client.operation.duration`,
+    /// `messaging.client.operation.duration` and `messaging.process.duration` of the semantic
+    /// conventions, and with the last two the number of messages sent and consumed. Each bucket has
+    /// the last sampled span that fell into it as its exemplar.
     ///
     /// Off by default: a collector that takes traces only, as Spanloom's own, refuses metrics. In
     /// tests `testing::Sink::figures` shows them.
@@ -245,7 +248,9 @@ impl Builder {
             }
         };
         let beside: Beside = match (remote, settings.remote.clone()) {
-            (Some(sampler), Some(setting)) => Box::pin(sampler.poll(setting, service)),
+            (Some(sampler), Some(setting)) => {
+                Box::pin(sampler.poll(setting, resource.clone(), service))
+            }
             _ => Box::pin(ready(())),
         };
         start(settings.batch, resource, beside).map(Some)

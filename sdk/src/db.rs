@@ -1,5 +1,6 @@
 //! What database clients have in common: a CLIENT span by the stable
-//! [database conventions](https://opentelemetry.io/docs/specs/semconv/database/database-spans/).
+//! [database conventions](https://opentelemetry.io/docs/specs/semconv/database/database-spans/), and
+//! the measure of how long it took.
 
 #[cfg(feature = "sqlx")]
 pub(crate) mod sql;
@@ -7,6 +8,7 @@ pub(crate) mod sql;
 use opentelemetry::trace::{SpanBuilder, Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue};
 
+use crate::metrics::Measure;
 use crate::trace::{SpanSource, whole};
 
 /// Where queries go, as far as it is known.
@@ -51,20 +53,25 @@ impl Target {
 #[derive(Debug)]
 pub(crate) struct Call {
     context: Context,
+    measure: Option<Measure>,
     is_answered: bool,
 }
 
 impl Call {
-    /// Starts the span below the current one. Nothing comes back, and nothing is asked for, when
-    /// nobody would read it: a query tells nobody else its context, so an unrecorded one needs
-    /// none.
+    /// Starts the span below the current one. Nothing comes back, and nothing is asked for, in a
+    /// trace that is not sampled, unless calls are measured: a query tells nobody else its context,
+    /// so an unrecorded one needs none. But when the sampler refuses this very span, the call runs
+    /// in the refused one's context: else whoever makes a span within it would ask the sampler once
+    /// more.
     pub(crate) fn start(
         spans: &SpanSource,
         describe: impl FnOnce() -> SpanBuilder,
     ) -> Option<Self> {
-        let context = Context::map_current(|parent| spans.start_recorded(describe, parent))?;
+        let started = Context::map_current(|parent| spans.start_call(describe, parent))?;
+        let (context, measure) = started;
         Some(Self {
             context: whole(context),
+            measure,
             is_answered: false,
         })
     }
@@ -91,6 +98,15 @@ impl Call {
     /// `kind` is its type.
     pub(crate) fn on_error(&mut self, code: Option<String>, kind: &'static str, words: String) {
         self.is_answered = true;
+        if let Some(measure) = &mut self.measure {
+            match &code {
+                Some(code) => {
+                    measure.label(KeyValue::new("db.response.status_code", code.clone()));
+                    measure.label(KeyValue::new("error.type", code.clone()));
+                }
+                None => measure.fail(kind),
+            }
+        }
         let span = self.context.span();
         match code {
             Some(code) => {
@@ -109,7 +125,11 @@ impl Drop for Call {
             let words = "the call was dropped before its answer";
             self.on_error(None, "cancelled", words.to_owned());
         }
-        self.context.span().end();
+        let span = self.context.span();
+        span.end();
+        if let Some(measure) = self.measure.take() {
+            measure.finish(span.span_context());
+        }
     }
 }
 
@@ -136,5 +156,21 @@ mod tests {
             assert_eq!(call.is_some(), flags.is_sampled());
             assert_eq!(is_asked, flags.is_sampled());
         }
+    }
+
+    #[test]
+    fn a_call_that_the_sampler_refuses_runs_in_the_refused_context() {
+        use opentelemetry_sdk::trace::Sampler;
+
+        let builder = crate::builder().environment(|_| None);
+        let guard = builder.sampler(Sampler::AlwaysOff).start().unwrap();
+        let mut spans = SpanSource::installed("test");
+        spans.fix(guard.tracer_provider());
+        let refused = Call::start(&spans, || SpanBuilder::from_name("query")).unwrap();
+        let refused = refused.context().span().span_context().clone();
+        assert!(refused.is_valid() && !refused.is_sampled());
+        // No tracer at all says nothing of a trace.
+        let nobody = SpanSource::installed("test");
+        assert!(Call::start(&nobody, || SpanBuilder::from_name("query")).is_none());
     }
 }

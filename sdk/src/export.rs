@@ -45,9 +45,9 @@ impl Export {
     }
 
     /// Sends everything that waits now.
-    pub(crate) fn flush(&self) -> OTelSdkResult {
+    pub(crate) fn flush(&self, wait: Duration) -> OTelSdkResult {
         match self {
-            Self::Thread(thread) => thread.flush(),
+            Self::Thread(thread) => thread.flush(wait),
             #[cfg(feature = "testing")]
             Self::Here(..) => Ok(()),
         }

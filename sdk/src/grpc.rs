@@ -7,7 +7,8 @@
 //! let server = Server::builder().layer(spanloom::grpc::ServerLayer::new());
 //!
 //! let channel = Channel::from_static("http://stock:50051").connect_lazy();
-//! let channel = tower::Layer::layer(&spanloom::grpc::ClientLayer::new(), channel);
+//! let layer = spanloom::grpc::ClientLayer::new().with_server("stock", 50051);
+//! let channel = tower::Layer::layer(&layer, channel);
 //! // let client = StockClient::new(channel);
 //! # Ok(())
 //! # }
@@ -75,6 +76,15 @@ impl ClientLayer {
         Self {
             tracing: Tracing::new("spanloom::grpc::client", Role::GrpcClient),
         }
+    }
+
+    /// What spans and figures say of the server (`server.address`, `server.port`) where a request
+    /// does not: tonic's `Channel` gives a request its address only below this layer. The client's
+    /// own `with_origin` serves as well.
+    #[must_use]
+    pub fn with_server(mut self, address: impl Into<Arc<str>>, port: u16) -> Self {
+        Arc::make_mut(&mut self.tracing).server = Some((address.into(), port));
+        self
     }
 
     /// Spans go to this provider instead.

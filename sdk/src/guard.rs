@@ -37,9 +37,9 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// [`Error::NotDelivered`] when a batch failed or five seconds did not suffice.
+    /// [`Error::NotDelivered`] when a batch failed or the time did not suffice.
     pub fn flush(&self) -> Result<(), Error> {
-        delivered(self.provider.flush())
+        delivered(self.provider.flush(self.flush_timeout))
     }
 
     /// Like dropping the guard, but says whether every span was delivered.

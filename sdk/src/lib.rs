@@ -25,14 +25,25 @@
 //! [`tower::ServerLayer`] gives each request to a tower or axum service a SERVER span that
 //! continues the trace of the sidecar in front of it. [`tower::ClientLayer`] and
 //! [`reqwest::SendTraced`] give each outgoing request a CLIENT span and send its context along;
-//! [`grpc`] does both for tonic, and [`task`] takes the context to other tasks and threads. The
-//! features `rdkafka`, `lapin` and `async-nats` do the same for messages over Kafka, RabbitMQ and
-//! NATS; `sqlx` and `redis` give each query and command a CLIENT span. All of them stand on the
-//! OpenTelemetry API rather than on `tracing` spans, which cost several times as much. The feature
-//! `testing` adds a kit for tests of traced programs.
+//! [`grpc`] does both for tonic, [`task`] takes the context to other tasks and threads, and
+//! [`process`] to other processes. The features `rdkafka`, `lapin` and `async-nats` do the same for
+//! messages over Kafka, RabbitMQ and NATS; `sqlx` and `redis` give each query and command a CLIENT
+//! span. All of them stand on the OpenTelemetry API rather than on `tracing` spans, which cost several
+//! times as much. The feature `testing` adds a kit for tests of traced programs.
 //!
-//! On wish the same layers measure how long requests take, and export histograms whose buckets
-//! point to spans: [`Builder::metrics`].
+//! On wish all of them measure how long requests, queries and messages take, and export histograms
+//! whose buckets point to spans: [`Builder::metrics`].
+//!
+//! **Spans of `tracing`** become OpenTelemetry spans and nest with those of the API, but five traps
+//! come along, with `tracing` itself or with the bridge:
+//!
+//! - They cost several times as much, unsampled ones, too: see the README's table.
+//! - One starts in OpenTelemetry when it is first entered. The sampler sees the fields that were set
+//!   until then, and `set_parent` inside an `#[instrument]`ed body comes too late.
+//! - One ends at its last exit, not when its last handle is dropped.
+//! - `u64`, `usize` and 128-bit fields arrive as strings: cast to `i64` to keep a number.
+//! - Events within become events of the span. Here those do that are `INFO` or worse, and the frames
+//!   of `h2`, `hyper` and their like make no spans, as their connections outlive every request.
 //!
 //! What this crate is not: an API of its own. Spans are made with [`opentelemetry`] or `tracing`.
 //! The OpenTelemetry crates keep their state in globals, so two versions of them in one program do
@@ -47,6 +58,7 @@ pub mod kafka;
 pub mod messaging;
 #[cfg(feature = "async-nats")]
 pub mod nats;
+pub mod process;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "reqwest")]

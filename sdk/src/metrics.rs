@@ -1,16 +1,30 @@
-//! How long requests took, counted for all of them, sampled or not.
+//! How long requests, queries and messages took, counted for all of them, sampled or not.
 //!
-//! Four histograms of the [HTTP][] and [RPC][] conventions, each bucket with the ids of a sampled
-//! span as its exemplar, so that a slow bucket leads to a trace. Upstream's aggregation cannot
-//! carry exemplars, hence this one, which does nothing else: a request adds to a table under a lock
-//! that its thread nearly always has for itself, and a thread of its own empties the tables from
-//! time to time ([`Totals`]).
+//! Histograms of the [HTTP][], [RPC][], [database][] and [messaging][] conventions, each bucket with
+//! the ids of a sampled span as its exemplar, so that a slow bucket leads to a trace. Upstream's
+//! aggregation cannot carry exemplars, hence this one, which does nothing else: a request adds to a
+//! table under a lock that its thread nearly always has for itself, and a thread of its own empties
+//! the tables from time to time ([`Totals`]).
 //!
 //! [HTTP]: https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
 //! [RPC]: https://opentelemetry.io/docs/specs/semconv/rpc/rpc-metrics/
+//! [database]: https://opentelemetry.io/docs/specs/semconv/db/database-metrics/
+//! [messaging]: https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/
+
+#![cfg_attr(
+    not(any(
+        feature = "async-nats",
+        feature = "lapin",
+        feature = "rdkafka",
+        feature = "redis",
+        feature = "sqlx"
+    )),
+    allow(dead_code, reason = "what is no request is not there")
+)]
 
 mod export;
 mod histogram;
+mod instrument;
 mod measure;
 mod otlp;
 mod series;
@@ -25,6 +39,7 @@ use std::thread::available_parallelism;
 use crate::settings::ExemplarFilter;
 
 pub(crate) use export::MetricsThread;
+pub(crate) use instrument::Instrument;
 pub(crate) use measure::Measure;
 pub(crate) use series::Series;
 #[cfg(feature = "reqwest")]
@@ -34,7 +49,7 @@ pub(crate) use totals::Totals;
 use self::histogram::{Exemplar, Histogram};
 use self::series::Folded;
 
-/// More series than this, over all four histograms, are counted in one a histogram that has the
+/// More series than this, over all histograms, are counted in one a histogram that has the
 /// attribute `otel.metric.overflow`. The specification's limit.
 const SERIES_MAX: usize = 2_000;
 
@@ -79,10 +94,11 @@ impl Metrics {
     }
 
     fn record(&self, series: Series, duration_ns: u64, exemplar: Option<Exemplar>) {
+        let bounds = series.instrument.bounds();
         self.shards[shard_of_thread() % self.shards.len()].with(|table| {
             match table.get_mut(&series) {
-                Some(histogram) => histogram.record(duration_ns, exemplar),
-                None => entry(table, series).record(duration_ns, exemplar),
+                Some(histogram) => histogram.record(duration_ns, exemplar, bounds),
+                None => entry(table, series).record(duration_ns, exemplar, bounds),
             }
         });
     }
@@ -106,7 +122,7 @@ fn entry(table: &mut Table, series: Series) -> &mut Histogram {
     let series = if table.len() < SERIES_MAX {
         series.into_owned()
     } else {
-        Series::overflow(series.role)
+        Series::overflow(series.instrument)
     };
     table.entry(series).or_default()
 }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use opentelemetry::trace::{Status, TraceContextExt};
+use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, KeyValue};
 
 use crate::http::Call;
@@ -16,19 +16,6 @@ pub(crate) trait Unwound {
 
     /// It ends, with the panic as its error.
     fn end_with_panic(self, message: Cow<'static, str>);
-}
-
-impl Unwound for Context {
-    fn span_context(&self) -> &Context {
-        self
-    }
-
-    fn end_with_panic(self, message: Cow<'static, str>) {
-        let span = self.span();
-        span.set_attribute(KeyValue::new("error.type", "panic"));
-        span.set_status(Status::error(message));
-        span.end();
-    }
 }
 
 impl Unwound for Call {

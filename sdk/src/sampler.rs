@@ -8,6 +8,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::{
     Link, SpanBuilder, SpanContext, SpanKind, TraceContextExt, TraceId, TraceState,
 };
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, ShouldSample};
 use spanloom_wire::context::{SamplingState, TraceState as WireState};
 use spanloom_wire::sampling::{Decision, Threshold, randomness};
@@ -26,10 +27,10 @@ pub(crate) enum Remote {
 
 impl Remote {
     /// Asks for ever.
-    pub(crate) async fn poll(self, setting: RemoteSetting, service: String) {
+    pub(crate) async fn poll(self, setting: RemoteSetting, resource: Resource, service: String) {
         match self {
             Self::Jaeger(sampler) => sampler.poll(setting, service).await,
-            Self::Xray(sampler) => sampler.poll(setting, service).await,
+            Self::Xray(sampler) => sampler.poll(setting, resource, service).await,
         }
     }
 }

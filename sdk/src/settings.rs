@@ -6,6 +6,7 @@
 //!
 //! [specification]: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 
+use std::cell::RefCell;
 use std::fmt::Debug;
 use std::str::FromStr;
 use std::time::Duration;
@@ -76,20 +77,17 @@ impl Settings {
             lookup,
             preset,
             signal: Signal::Traces,
-            warnings: Vec::new(),
+            warnings: RefCell::default(),
         };
         let (service_name, resource_attributes) = reader.resource();
         let (formats, has_baggage) = reader.propagators();
-        let sampler = SamplerSetting::read(&mut reader);
+        let (sampler, is_sampler_given) = SamplerSetting::read(&mut reader);
         let remote = match sampler.root {
             RootSampler::Remote(_) => Some(reader.jaeger_remote()),
             RootSampler::Xray => Some(reader.xray()),
             _ => None,
         };
-        if reader.given("OTEL_CONFIG_FILE").is_some() {
-            reader
-                .warn("OTEL_CONFIG_FILE is set, but declarative configuration is not read".into());
-        }
+        reader.report_what_has_no_effect();
         Self {
             disabled: reader.flag("OTEL_SDK_DISABLED"),
             log_filter: reader.log_filter(),
@@ -97,7 +95,7 @@ impl Settings {
             resource_attributes,
             formats,
             has_baggage,
-            is_sampler_given: reader.by_environment("OTEL_TRACES_SAMPLER").is_some(),
+            is_sampler_given,
             sampler,
             remote,
             destination: reader.destination(),
@@ -105,9 +103,22 @@ impl Settings {
             metrics: MetricsSettings::read(&mut reader),
             batch: reader.batch(),
             limits: reader.limits(),
-            warnings: reader.warnings,
+            warnings: reader.warnings.into_inner(),
         }
     }
+}
+
+/// The variables that hold lists of pairs.
+const LISTS: [&str; 2] = ["OTEL_RESOURCE_ATTRIBUTES", "OTEL_EXPORTER_OTLP_HEADERS"];
+
+/// Whether there is a `$(NAME)` in it: Kubernetes leaves one in its place when there is no such
+/// variable, as for an endpoint on a node whose address nobody gave.
+fn is_unresolved(value: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    value.split("$(").skip(1).any(|rest| {
+        let name = rest.split_once(')').map_or("", |(name, _)| name);
+        !name.is_empty() && name.chars().all(is_of_name)
+    })
 }
 
 /// The process environment, for [`Settings::read`].
@@ -125,7 +136,7 @@ struct Reader<'a> {
     preset: Preset,
     /// Whose own form of `OTEL_EXPORTER_OTLP_...` goes before the general one.
     signal: Signal,
-    warnings: Vec<String>,
+    warnings: RefCell<Vec<String>>,
 }
 
 /// What is exported.
@@ -151,11 +162,16 @@ impl Reader<'_> {
         })
     }
 
-    /// The trimmed value, or nothing when the variable is unset or empty. The form for the signal
-    /// goes before the general one.
+    /// The trimmed value, or nothing when the variable is unset or empty, or was never finished: a
+    /// list may be half finished. The form for the signal goes before the general one.
     fn by_environment(&self, name: &str) -> Option<Given> {
+        let is_list = LISTS.contains(&name);
         let text = |name: String| {
             let value = (self.lookup)(&name)?.trim().to_owned();
+            if !is_list && is_unresolved(&value) {
+                self.warn(format!("{name}={value} was never resolved: left out"));
+                return None;
+            }
             (!value.is_empty()).then_some(Given { name, value })
         };
         let specific = table::find(name)
@@ -164,16 +180,23 @@ impl Reader<'_> {
         specific.and_then(text).or_else(|| text(name.to_owned()))
     }
 
-    fn warn(&mut self, message: String) {
+    fn warn(&self, message: String) {
         // Two signals may come across the same slip.
-        if !self.warnings.contains(&message) {
-            self.warnings.push(message);
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&message) {
+            warnings.push(message);
         }
+    }
+
+    /// What counts when the environment says nothing, or nothing that makes sense.
+    fn default_of(&self, name: &str) -> &'static str {
+        let default = table::find(name).default;
+        self.preset.default_of(name).unwrap_or(default)
     }
 
     /// One of the choices, by its name. What is none of them is reported, and the default counts.
     fn choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Option<T> {
-        let default = table::find(name).default;
+        let default = self.default_of(name);
         let find = |value: &str| {
             let found = choices
                 .iter()
@@ -212,7 +235,7 @@ impl Reader<'_> {
                 }
             }
         }
-        table::find(name).default.parse().ok()
+        self.default_of(name).parse().ok()
     }
 
     /// A number of a variable whose row has a default.
@@ -225,15 +248,43 @@ impl Reader<'_> {
         Duration::from_millis(self.number_or_default(name))
     }
 
-    /// A list of pairs. A broken one is reported and counts as empty.
+    /// Whoever sets these waits for something that will not come.
+    fn report_what_has_no_effect(&mut self) {
+        for (name, why) in [
+            ("OTEL_CONFIG_FILE", "declarative configuration is not read"),
+            ("OTEL_LOGS_EXPORTER", "log lines are not exported"),
+            (
+                "OTEL_BSP_MAX_CONCURRENT_EXPORTS",
+                "one export follows the other",
+            ),
+        ] {
+            let default = table::find(name).default;
+            if let Some(Given { value, .. }) = self.given(name)
+                && !value.eq_ignore_ascii_case(default)
+            {
+                self.warn(format!("{name}={value:?} has no effect: {why}"));
+            }
+        }
+    }
+
+    /// A list of pairs. A broken one is reported and counts as empty; of one that was not finished
+    /// the rest counts.
     fn pairs(&mut self, name: &str) -> Vec<(String, String)> {
         let Some(Given { name, value }) = self.given(name) else {
             return Vec::new();
         };
-        keyvalue::parse(&value).unwrap_or_else(|problem| {
+        let pairs = keyvalue::parse(&value).unwrap_or_else(|problem| {
             self.warn(format!("{name} is ignored as a whole: {problem}"));
             Vec::new()
-        })
+        });
+        let is_finished = |(key, value): &(String, String)| {
+            let is_finished = !is_unresolved(value);
+            if !is_finished {
+                self.warn(format!("{name}: {key} was never resolved: left out"));
+            }
+            is_finished
+        };
+        pairs.into_iter().filter(is_finished).collect()
     }
 
     /// `RUST_LOG` as it is, else `info`; the SDK's own lines as `OTEL_LOG_LEVEL` says.
@@ -263,15 +314,6 @@ impl Reader<'_> {
     fn resource(&mut self) -> (Option<String>, Vec<(String, String)>) {
         let name = "OTEL_RESOURCE_ATTRIBUTES";
         let mut attributes = self.pairs(name);
-        attributes.retain(|(key, value)| {
-            let resolved = !(value.starts_with("$(") && value.ends_with(')'));
-            if !resolved {
-                self.warnings.push(format!(
-                    "{name}: {key}={value} was never resolved: left out"
-                ));
-            }
-            resolved
-        });
         let in_list = attributes.iter().position(|(key, _)| key == "service.name");
         let in_list = in_list.map(|position| attributes.remove(position).1);
         let named = self.given("OTEL_SERVICE_NAME").map(|given| given.value);
@@ -317,11 +359,15 @@ impl Reader<'_> {
             ("console", Destination::Console),
             ("none", Destination::Nowhere),
         ];
-        if self.given("OTEL_TRACES_EXPORTER").is_none() {
-            return self.unasked();
+        let is_known = |given: Given| {
+            let mut names = choices.iter().map(|(name, _)| name);
+            names.any(|name| given.value.eq_ignore_ascii_case(name))
+        };
+        let is_asked = self.given("OTEL_TRACES_EXPORTER").is_some_and(is_known);
+        match self.choice("OTEL_TRACES_EXPORTER", &choices) {
+            Some(destination) if is_asked => destination,
+            _ => self.unasked(),
         }
-        self.choice("OTEL_TRACES_EXPORTER", &choices)
-            .unwrap_or(Destination::Otlp)
     }
 
     fn batch(&mut self) -> BatchSettings {

@@ -27,8 +27,10 @@
 //!
 //! **What leaves the process.** The text of a query with bound values is told as it is, since the
 //! values are not in it; of a query without any, the literals are hidden, as they may be such
-//! values, and so are a database's messages that quote values. No more than 16 KiB are told of a
-//! text. In a trace that is not sampled nothing of this is worked out.
+//! values, and so are a database's messages that quote values. Where a literal ends can depend on
+//! settings, such as MySQL's `NO_BACKSLASH_ESCAPES`: what is one in any of them is hidden, and so is
+//! all that follows MySQL's `/*!`. No more than 16 KiB are told of a text. In a trace that is not
+//! sampled nothing of this is worked out.
 //!
 //! **Addresses.** The features `sqlx-postgres` and `sqlx-mysql` add `server.address`, `server.port`
 //! and `db.namespace`; with `sqlx` alone the spans of any driver have all the rest. What runs on

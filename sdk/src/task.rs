@@ -10,6 +10,11 @@
 //! task::spawn(async { /* spans in here have the caller's span as their parent */ }).await?;
 //! task::spawn_blocking(|| { /* in here too */ }).await?;
 //!
+//! // Whatever else takes a future: a `JoinSet`, `spawn_local`, another runtime's handle.
+//! let mut set = tokio::task::JoinSet::new();
+//! set.spawn(task::carry(async { /* and here */ }));
+//! set.join_all().await;
+//!
 //! // A thread of one's own, or a callback.
 //! std::thread::spawn(task::bind(|| { /* and here */ })).join().unwrap();
 //!
@@ -18,6 +23,7 @@
 //! sender.send(Carried::new("an order")).await?;
 //! let order = receiver.recv().await.unwrap();
 //! order.open(|order| println!("{order}, as a part of the sender's trace"));
+//! // In asynchronous code `order.open_async(|order| async { .. }).await`.
 //! # Ok(())
 //! # }
 //! ```
@@ -33,7 +39,12 @@ pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    tokio::spawn(future.with_current_context())
+    tokio::spawn(carry(future))
+}
+
+/// The same future, but it will run in the context that is current now.
+pub fn carry<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    future.with_current_context()
 }
 
 /// [`tokio::task::spawn_blocking`], in the current context.

@@ -58,9 +58,14 @@ impl TracerProvider {
         }
     }
 
-    pub(crate) fn flush(&self) -> OTelSdkResult {
-        let spans = self.core.export.as_ref().map_or(Ok(()), Export::flush);
-        spans.and(self.metrics_thread().map_or(Ok(()), MetricsThread::flush))
+    /// Sends what waits, or gives up after `timeout`.
+    pub(crate) fn flush(&self, timeout: Duration) -> OTelSdkResult {
+        let start = Instant::now();
+        let export = self.core.export.as_ref();
+        let spans = export.map_or(Ok(()), |export| export.flush(timeout));
+        let left = timeout.saturating_sub(start.elapsed());
+        let thread = self.metrics_thread();
+        spans.and(thread.map_or(Ok(()), |thread| thread.flush(left)))
     }
 
     /// Sends what waits. From now on a span is its parent's context, so that requests which are

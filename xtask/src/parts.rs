@@ -16,7 +16,9 @@ use crate::workspace::target_dir;
 pub use envoy::{envoy, find_envoy};
 
 /// The names that [`get`] knows.
-pub const NAMES: &[&str] = &["envoy", "kafka", "nats", "postgres", "rabbitmq", "redis"];
+pub const NAMES: &[&str] = &[
+    "envoy", "kafka", "mysql", "nats", "postgres", "rabbitmq", "redis",
+];
 
 /// Gets the parts named, or all of them, and skips what is there already.
 ///

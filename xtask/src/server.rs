@@ -16,6 +16,7 @@
 //! Tests that share a server keep apart by names of their own: databases, topics, queues, subjects.
 
 mod kafka;
+mod mysql;
 mod nats;
 mod port;
 mod postgres;
@@ -36,6 +37,8 @@ use crate::{parts, step};
 pub enum Kind {
     /// One broker, which is its own controller. Topics are made when first used, with one partition.
     Kafka,
+    /// A MariaDB. User `root`, without a password, has the database `spanloom`. No TLS.
+    Mysql,
     /// With JetStream.
     Nats,
     /// User `postgres`, without a password, has the database `postgres`. No TLS.
@@ -51,6 +54,7 @@ impl Kind {
     pub fn part(self) -> &'static str {
         match self {
             Self::Kafka => "kafka",
+            Self::Mysql => "mysql",
             Self::Nats => "nats",
             Self::Postgres => "postgres",
             Self::Rabbitmq => "rabbitmq",
@@ -76,7 +80,7 @@ impl Server {
     /// If it does not start, or, with `CI` set, cannot be had.
     pub fn shared(kind: Kind) -> Option<&'static Self> {
         // A failure is kept, too: each test reports it, none tries again.
-        static SHARED: [OnceLock<Result<Option<Server>>>; 5] = [const { OnceLock::new() }; 5];
+        static SHARED: [OnceLock<Result<Option<Server>>>; 6] = [const { OnceLock::new() }; 6];
         match SHARED[kind as usize].get_or_init(|| Self::start_if_there(kind)) {
             Ok(Some(server)) => Some(server),
             Ok(None) => {
@@ -129,6 +133,7 @@ fn start_on(leash: &Arc<Leash>, kind: Kind, part: &Path) -> Result<Server> {
     let mut companion = None;
     let process = match kind {
         Kind::Kafka => kafka::start(leash, part, address)?,
+        Kind::Mysql => mysql::start(leash, part, address)?,
         Kind::Nats => nats::start(leash, part, address)?,
         Kind::Postgres => postgres::start(leash, part, address)?,
         Kind::Rabbitmq => {
@@ -169,6 +174,11 @@ mod tests {
     #[test]
     fn kafka_starts_and_stops() {
         starts_and_stops(Kind::Kafka);
+    }
+
+    #[test]
+    fn mysql_starts_and_stops() {
+        starts_and_stops(Kind::Mysql);
     }
 
     #[test]

@@ -95,7 +95,41 @@ fn status(error: &sqlx::Error) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spanloom::opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId};
+    use spanloom::opentelemetry::{Context, KeyValue};
+    use spanloom::opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
     use spanloom::testing::Sink;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Keeps all traces but those that begin with a `DELETE`, and counts how often it is asked for
+    /// one that begins.
+    #[derive(Clone, Debug, Default)]
+    struct Sampler(Arc<AtomicUsize>);
+
+    impl ShouldSample for Sampler {
+        fn should_sample(
+            &self,
+            parent: Option<&Context>,
+            _: TraceId,
+            name: &str,
+            _: &SpanKind,
+            _: &[KeyValue],
+            _: &[Link],
+        ) -> SamplingResult {
+            if parent.is_none_or(|parent| !parent.span().span_context().is_valid()) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+            SamplingResult {
+                decision: match name.starts_with("DELETE") {
+                    true => SamplingDecision::Drop,
+                    false => SamplingDecision::RecordAndSample,
+                },
+                attributes: Vec::new(),
+                trace_state: Default::default(),
+            }
+        }
+    }
 
     #[tokio::test]
     async fn queries_are_children_of_their_requests() {
@@ -103,10 +137,13 @@ mod tests {
         let builder = spanloom::builder()
             .environment(|_| None)
             .without_subscriber();
-        let tracing = builder.exporter(sink.clone()).init().unwrap();
+        let sampler = Sampler::default();
+        let builder = builder.exporter(sink.clone()).sampler(sampler.clone());
+        let tracing = builder.init().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}/orders", listener.local_addr().unwrap());
-        let app = app(open().await.unwrap());
+        let pool = open().await.unwrap();
+        let app = app(pool.clone());
         tokio::spawn(async { axum::serve(listener, app).await });
         let client = reqwest::Client::new();
         for (item, expected) in [("cake", 201), ("cake", 409), ("gin", 404)] {
@@ -115,6 +152,11 @@ mod tests {
         }
         let items: Vec<String> = client.get(base).send().await.unwrap().json().await.unwrap();
         assert_eq!(items, ["cake"]);
+        // A trace that the sampler refuses, about which nobody else asks it again.
+        let n_asked = sampler.0.load(Ordering::Relaxed);
+        let delete = sqlx::query("DELETE FROM orders WHERE id = $1").bind(1);
+        delete.execute(&pool).await.unwrap();
+        assert_eq!(sampler.0.load(Ordering::Relaxed) - n_asked, 1);
         tracing.flush().unwrap();
         let tree = sink.tree(&["db.response.returned_rows"]);
         // sqlx's own query has a span only when `cargo spanloom` builds this.

@@ -1,11 +1,12 @@
 //! What may be said of an SQL text without its values: the text with its literals hidden, and a
 //! summary such as `SELECT orders items`, which has few values and names the span.
 //!
-//! No parser of SQL: a pass over tokens, which finds what the conventions ask for in the statements
-//! that programs send, and says less where it does not understand. The hook of `cargo spanloom` has
-//! one of its own, which hides more: it is linked into programs that do not have this crate, and
-//! does not know whether values are bound, at times not even the database.
+//! No parser of SQL: literals are hidden first, and a pass over what is left finds what the
+//! conventions ask for in the statements that programs send, and says less where it does not
+//! understand. The hook of `cargo spanloom` hides in the same way, and both are held to one table of
+//! cases; but it is linked into programs that do not have this crate, so it has its own reader.
 
+mod mask;
 mod token;
 
 use std::iter::Peekable;
@@ -18,17 +19,13 @@ const TEXT_BYTES_MAX: usize = 16 * 1024;
 /// The length that the conventions give a summary.
 const SUMMARY_BYTES_MAX: usize = 255;
 
-/// What databases do not agree on.
+/// Whose SQL it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    /// Double quotes are around text, a backslash escapes, `#` begins a comment.
     MySql,
-    /// The standard, with dollar-quoted text and comments within comments.
     PostgreSql,
-    /// The standard, with names in brackets. In double quotes stands a name or, where there is no such
-    /// name, a text: it is taken for a text, which must not leave.
     Sqlite,
-    /// The standard, as far as nothing leaves that is a text somewhere: so for double quotes.
+    /// Nobody knows: nothing is shown that is a literal to any database.
     Other,
 }
 
@@ -92,16 +89,7 @@ pub(crate) fn shortened(sql: &str) -> &str {
 
 /// The text with a question mark for each literal, and without comments, which may hold anything.
 pub(crate) fn sanitized(sql: &str, dialect: Dialect) -> String {
-    let sql = shortened(sql);
-    let mut out = String::with_capacity(sql.len());
-    for (token, text) in Tokens::new(sql, dialect) {
-        match token {
-            Token::Literal => out.push('?'),
-            Token::Comment => out.push(' '),
-            _ => out.push_str(text),
-        }
-    }
-    out
+    mask::masked(shortened(sql), dialect)
 }
 
 /// What a text does, and to what.
@@ -115,9 +103,9 @@ pub(crate) struct Summary {
     pub(crate) table: Option<String>,
 }
 
-/// Reads the summary of a text.
-pub(crate) fn summary(sql: &str, dialect: Dialect) -> Summary {
-    let tokens = Tokens::new(shortened(sql), dialect);
+/// Reads the summary of a text that is [`sanitized`].
+pub(crate) fn summary(shown: &str, dialect: Dialect) -> Summary {
+    let tokens = Tokens::new(shown, dialect);
     let significant = tokens.filter(is_significant as fn(&(Token, &str)) -> bool);
     let mut reader = Reader {
         tokens: significant.peekable(),
@@ -142,7 +130,7 @@ pub(crate) fn summary(sql: &str, dialect: Dialect) -> Summary {
 }
 
 fn is_significant((token, _): &(Token, &str)) -> bool {
-    !matches!(token, Token::Blank | Token::Comment)
+    *token != Token::Blank
 }
 
 struct Reader<'a, T: Iterator<Item = (Token, &'a str)>> {
@@ -153,7 +141,7 @@ struct Reader<'a, T: Iterator<Item = (Token, &'a str)>> {
     names_of_with: Vec<&'a str>,
     expects: Option<Target>,
     is_at_start: bool,
-    /// The token before, in which nothing is hidden.
+    /// The token before.
     previous: &'a str,
     summary: Summary,
     n_operations: usize,
@@ -191,7 +179,10 @@ impl<'a, T: Iterator<Item = (Token, &'a str)>> Reader<'a, T> {
 
     /// Signs are what structures a statement.
     fn sign(&mut self, sign: &str) {
-        self.expects = None;
+        // A target that is hidden is one all the same.
+        if self.expects.take().is_some() && sign == "?" {
+            self.n_targets += 1;
+        }
         match sign {
             "(" => self.levels.push(Level::default()),
             // More closed than opened: the rest cannot be understood, but is still read.

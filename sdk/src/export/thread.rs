@@ -29,9 +29,6 @@ use crate::export::queue::{Queue, Spans};
 use crate::settings::BatchSettings;
 use crate::trace::Recorded;
 
-/// How long a flush may wait.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The queue, and the thread behind it.
 pub(crate) struct ExportThread {
     queue: Arc<Queue>,
@@ -95,8 +92,8 @@ impl ExportThread {
     }
 
     /// Sends everything that waits now.
-    pub(crate) fn flush(&self) -> OTelSdkResult {
-        self.commands.ask(false, FLUSH_TIMEOUT)
+    pub(crate) fn flush(&self, wait: Duration) -> OTelSdkResult {
+        self.commands.ask(false, wait)
     }
 
     /// Sends everything that waits and ends the thread, or gives up after `timeout`.

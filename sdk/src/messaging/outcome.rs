@@ -6,6 +6,8 @@ use std::fmt::Display;
 use opentelemetry::trace::{Status, TraceContextExt};
 use opentelemetry::{Context, KeyValue, Value};
 
+use crate::metrics::Measure;
+
 /// What a handler returns: nothing, or a result, whose error goes to the span as well as to the
 /// caller.
 pub trait Outcome {
@@ -26,8 +28,17 @@ impl<T, E: Display> Outcome for Result<T, E> {
     }
 }
 
-/// Marks the span of this context as failed.
-pub(super) fn fail(context: &Context, error_type: impl Into<Value>, description: &dyn Display) {
+/// Marks the span of this context, and what is measured of it, as failed.
+pub(super) fn fail(
+    context: &Context,
+    measure: &mut Option<Measure>,
+    error_type: impl Into<Value>,
+    description: &dyn Display,
+) {
+    let error_type = error_type.into();
+    if let Some(measure) = measure {
+        measure.label(KeyValue::new("error.type", error_type.clone()));
+    }
     let span = context.span();
     if span.is_recording() {
         span.set_attribute(KeyValue::new("error.type", error_type));

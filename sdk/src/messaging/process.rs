@@ -1,5 +1,7 @@
 //! A message in work.
 
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::pin::pin;
 
@@ -10,7 +12,8 @@ use opentelemetry::trace::{FutureExt, SpanContext, SpanKind, TraceContextExt};
 
 use super::outcome::{Outcome, fail};
 use super::{Operation, Tracing};
-use crate::panic::recording_panics;
+use crate::metrics::{Instrument, Measure};
+use crate::panic::{Unwound, recording_panics};
 
 /// A message from a broker, as its library hands it out.
 pub trait Message {
@@ -43,8 +46,11 @@ pub trait ProcessTraced: Message + Sized {
         F: Future<Output: Outcome>,
     {
         async move {
-            let context = self.process_context_by(tracing);
-            let mut processing = Processing(Some(context.clone()));
+            let (context, measure) = tracing.process(&self);
+            let mut processing = Processing(Some(Work {
+                context: context.clone(),
+                measure,
+            }));
             let future = {
                 // The closure may make spans before its future begins.
                 let _attached = context.clone().attach();
@@ -60,7 +66,7 @@ pub trait ProcessTraced: Message + Sized {
     }
 
     /// A context with the span inside, for work of another shape. The span ends when it is told to,
-    /// or with the last clone of the context.
+    /// or with the last clone of the context; no figure counts it.
     ///
     /// Attached in asynchronous code it must not be held over an `await`: use
     /// [`FutureExt::with_context`].
@@ -70,14 +76,14 @@ pub trait ProcessTraced: Message + Sized {
 
     /// The same, with settings.
     fn process_context_by(&self, tracing: &Tracing) -> Context {
-        tracing.process(self)
+        tracing.process(self).0
     }
 }
 
 impl<M: Message> ProcessTraced for M {}
 
 impl Tracing {
-    fn process(&self, message: &impl Message) -> Context {
+    fn process(&self, message: &impl Message) -> (Context, Option<Measure>) {
         let around = Context::current();
         let Some(headers) = message.extractor() else {
             return self.start_process(message, &around, None);
@@ -105,38 +111,65 @@ impl Tracing {
         message: &impl Message,
         parent: &Context,
         created: Option<SpanContext>,
-    ) -> Context {
+    ) -> (Context, Option<Measure>) {
         let describe = || {
             message
                 .describe()
                 .into_builder(self, SpanKind::Consumer, created)
         };
-        self.spans.start(describe, parent)
+        self.spans
+            .start_measured(Instrument::Process, describe, parent)
     }
 }
 
 /// Work on a message. Dropped before it is finished it says so.
-struct Processing(Option<Context>);
+struct Processing(Option<Work>);
 
 impl Processing {
     fn finish(mut self, outcome: &impl Outcome) {
-        let Some(context) = self.0.take() else { return };
-        if let Some((error_type, error)) = outcome.error() {
-            fail(&context, error_type, error);
+        match (self.0.take(), outcome.error()) {
+            (Some(work), Some((error_type, error))) => work.fail(error_type, error),
+            (Some(work), None) => work.end(),
+            (None, _) => {}
         }
-        context.span().end();
     }
 }
 
 impl Drop for Processing {
     fn drop(&mut self) {
-        if let Some(context) = self.0.take() {
-            fail(
-                &context,
-                "cancelled",
-                &"the work was dropped before its end",
-            );
-            context.span().end();
+        if let Some(work) = self.0.take() {
+            work.fail("cancelled", &"the work was dropped before its end");
         }
+    }
+}
+
+/// Its span, and what is measured of it.
+struct Work {
+    context: Context,
+    measure: Option<Measure>,
+}
+
+impl Work {
+    fn fail(mut self, error_type: &'static str, error: &dyn Display) {
+        fail(&self.context, &mut self.measure, error_type, error);
+        self.end();
+    }
+
+    fn end(self) {
+        let span = self.context.span();
+        span.end();
+        if let Some(measure) = self.measure {
+            measure.finish(span.span_context());
+        }
+    }
+}
+
+impl Unwound for Work {
+    fn span_context(&self) -> &Context {
+        &self.context
+    }
+
+    fn end_with_panic(self, message: Cow<'static, str>) {
+        self.fail("panic", &message);
     }
 }

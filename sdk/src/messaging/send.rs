@@ -8,12 +8,15 @@ use opentelemetry::{Context, KeyValue, Value};
 
 use super::outcome::fail;
 use super::{Operation, Tracing};
+use crate::metrics::{Instrument, Measure};
 use crate::trace::whole;
 
 /// The span of a message that is being sent. It may be dropped before it is finished.
 #[derive(Debug)]
 pub(crate) struct Sending {
     context: Context,
+    /// Until it has ended.
+    measure: Option<Measure>,
     has_own_context: bool,
     /// The message is on its way, whoever waits for its arrival.
     is_taken: bool,
@@ -34,8 +37,13 @@ impl Tracing {
             false => SpanKind::Producer,
         };
         let describe = || describe().into_builder(self, kind, own);
+        let parent = Context::current();
+        let (context, measure) = self
+            .spans
+            .start_measured(Instrument::Send, describe, &parent);
         Sending {
-            context: whole(self.spans.start(describe, &Context::current())),
+            context: whole(context),
+            measure,
             has_own_context,
             is_taken: false,
         }
@@ -70,12 +78,16 @@ impl Sending {
 
     /// Ends the span of a message that has arrived.
     pub(crate) fn succeed(&mut self) {
-        self.context.span().end();
+        let span = self.context.span();
+        span.end();
+        if let Some(measure) = self.measure.take() {
+            measure.finish(span.span_context());
+        }
     }
 
     /// Ends the span of a message that was not taken.
     pub(crate) fn fail(&mut self, error_type: impl Into<Value>, error: &dyn Display) {
-        fail(&self.context, error_type, error);
+        fail(&self.context, &mut self.measure, error_type, error);
         self.succeed();
     }
 }
@@ -86,10 +98,11 @@ impl Drop for Sending {
         if !self.is_taken {
             fail(
                 &self.context,
+                &mut self.measure,
                 "cancelled",
                 &"sending was dropped before its end",
             );
         }
-        self.context.span().end();
+        self.succeed();
     }
 }

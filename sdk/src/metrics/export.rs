@@ -26,9 +26,6 @@ use crate::error::Error;
 use crate::export::{Command, Commands, commands};
 use crate::settings::{Destination, MetricsSettings};
 
-/// How long a flush may wait.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Exports every so often, until it is told to end.
 pub(crate) struct MetricsThread {
     commands: Commands,
@@ -115,8 +112,8 @@ impl MetricsThread {
     }
 
     /// Exports what was counted until now.
-    pub(crate) fn flush(&self) -> OTelSdkResult {
-        self.commands.ask(false, FLUSH_TIMEOUT)
+    pub(crate) fn flush(&self, wait: Duration) -> OTelSdkResult {
+        self.commands.ask(false, wait)
     }
 
     /// Exports for the last time, or gives up after `wait`.
@@ -192,6 +189,7 @@ impl Worker {
 
 fn write(out: &mut impl Write, metrics: &ScopeMetrics) -> io::Result<()> {
     for metric in &metrics.metrics {
+        // What counts messages is the count of the line before it.
         let Some(Data::Histogram(histogram)) = &metric.data else {
             continue;
         };

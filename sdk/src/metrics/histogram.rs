@@ -4,9 +4,39 @@ use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_proto::tonic::metrics::v1::exemplar::Value;
 use opentelemetry_proto::tonic::metrics::v1::{Exemplar as ProtoExemplar, HistogramDataPoint};
 
-/// Upper bounds of all buckets but the last, in nanoseconds and in seconds: the advice of the
-/// conventions for all four histograms.
-const BOUNDS_NS: [u64; 14] = [
+/// Upper bounds of all buckets but the last, as the conventions advise.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    ns: &'static [u64],
+    s: &'static [f64],
+}
+
+impl Bounds {
+    /// Of requests and of messages.
+    pub(super) const REQUEST: Self = Self {
+        ns: &REQUEST_NS,
+        s: &[
+            0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+        ],
+    };
+    /// Of queries.
+    pub(super) const DATABASE: Self = Self {
+        ns: &[
+            1_000_000,
+            5_000_000,
+            10_000_000,
+            50_000_000,
+            100_000_000,
+            500_000_000,
+            1_000_000_000,
+            5_000_000_000,
+            10_000_000_000,
+        ],
+        s: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0],
+    };
+}
+
+const REQUEST_NS: [u64; 14] = [
     5_000_000,
     10_000_000,
     25_000_000,
@@ -22,10 +52,8 @@ const BOUNDS_NS: [u64; 14] = [
     7_500_000_000,
     10_000_000_000,
 ];
-const BOUNDS_S: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-];
-const N_BUCKETS: usize = BOUNDS_NS.len() + 1;
+/// The others have fewer.
+const N_BUCKETS: usize = REQUEST_NS.len() + 1;
 
 /// One series' durations.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +76,8 @@ pub(super) struct Exemplar {
 }
 
 impl Histogram {
-    pub(super) fn record(&mut self, duration_ns: u64, exemplar: Option<Exemplar>) {
+    /// A series is recorded and told with the same bounds at all times.
+    pub(super) fn record(&mut self, duration_ns: u64, exemplar: Option<Exemplar>, bounds: Bounds) {
         self.min_ns = match self.count() {
             0 => duration_ns,
             _ => self.min_ns.min(duration_ns),
@@ -56,7 +85,7 @@ impl Histogram {
         self.max_ns = self.max_ns.max(duration_ns);
         self.sum_ns = self.sum_ns.saturating_add(duration_ns);
         // A bucket has its upper bound in it.
-        let bucket = BOUNDS_NS.partition_point(|bound| *bound < duration_ns);
+        let bucket = bounds.ns.partition_point(|bound| *bound < duration_ns);
         self.counts[bucket] += 1;
         if exemplar.is_some() {
             self.exemplars.get_or_insert_default()[bucket] = exemplar;
@@ -90,15 +119,15 @@ impl Histogram {
     }
 
     /// The figures without attributes and times.
-    pub(super) fn data_point(&self) -> HistogramDataPoint {
+    pub(super) fn data_point(&self, bounds: Bounds) -> HistogramDataPoint {
         let exemplars = self.exemplars.iter().flat_map(|all| all.iter().flatten());
         HistogramDataPoint {
             count: self.count(),
             sum: Some(seconds(self.sum_ns)),
             min: Some(seconds(self.min_ns)),
             max: Some(seconds(self.max_ns)),
-            bucket_counts: self.counts.to_vec(),
-            explicit_bounds: BOUNDS_S.to_vec(),
+            bucket_counts: self.counts[..=bounds.s.len()].to_vec(),
+            explicit_bounds: bounds.s.to_vec(),
             exemplars: exemplars.copied().map(Exemplar::into_proto).collect(),
             ..HistogramDataPoint::default()
         }
@@ -133,7 +162,11 @@ mod tests {
 
     #[test]
     fn the_bounds_are_the_same_in_both_units() {
-        assert_eq!(BOUNDS_NS.map(seconds), BOUNDS_S);
+        for bounds in [Bounds::REQUEST, Bounds::DATABASE] {
+            let seconds: Vec<_> = bounds.ns.iter().copied().map(seconds).collect();
+            assert_eq!(seconds, bounds.s);
+            assert!(bounds.s.is_sorted() && bounds.s.len() < N_BUCKETS);
+        }
     }
 
     fn of(durations_ns: &[u64]) -> Histogram {
@@ -148,6 +181,7 @@ mod tests {
                     trace_id,
                     span_id: SpanId::from(1),
                 }),
+                Bounds::REQUEST,
             );
         }
         histogram
@@ -155,12 +189,23 @@ mod tests {
 
     #[test]
     fn a_bucket_has_its_upper_bound_and_the_last_span_that_fell_into_it() {
-        let point = of(&[5_000_000, 1, 5_000_001, 20_000_000_000]).data_point();
+        let point = of(&[5_000_000, 1, 5_000_001, 20_000_000_000]).data_point(Bounds::REQUEST);
         assert_eq!(point.bucket_counts[..2], [2, 1]);
         assert_eq!((point.bucket_counts[14], point.count), (1, 4));
         assert_eq!((point.min, point.max), (Some(1e-9), Some(20.0)));
         let traces = point.exemplars.iter().map(|exemplar| exemplar.trace_id[15]);
         assert_eq!(traces.collect::<Vec<_>>(), [2, 66, 1]);
+    }
+
+    #[test]
+    fn queries_have_buckets_of_their_own() {
+        let mut histogram = Histogram::default();
+        for duration_ns in [900_000, 1_000_000, 4_000_000, 11_000_000_000] {
+            histogram.record(duration_ns, None, Bounds::DATABASE);
+        }
+        let point = histogram.data_point(Bounds::DATABASE);
+        assert_eq!(point.bucket_counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(point.explicit_bounds.len() + 1, point.bucket_counts.len());
     }
 
     proptest! {
@@ -171,7 +216,8 @@ mod tests {
         ) {
             let mut sum = of(&a);
             sum.add(of(&b));
-            prop_assert_eq!(sum.data_point(), of(&[a, b].concat()).data_point());
+            let point = |histogram: Histogram| histogram.data_point(Bounds::REQUEST);
+            prop_assert_eq!(point(sum), point(of(&[a, b].concat())));
         }
     }
 }

@@ -1,21 +1,21 @@
-//! One request, from its start to its end.
+//! One request or call, from its start to its end.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use ::http::uri::Authority;
 use ::http::{Request, StatusCode, Version, header};
-use opentelemetry::time;
-use opentelemetry::trace::SpanContext;
+use opentelemetry::trace::{SpanBuilder, SpanContext};
+use opentelemetry::{KeyValue, time};
 
-use super::Metrics;
 use super::histogram::Exemplar;
 use super::series::{Series, Text};
 use super::totals::unix_nano;
+use super::{Instrument, Metrics};
 use crate::http::{Role, known_method, protocol_version};
 use crate::settings::ExemplarFilter;
 
-/// A request under way. It is counted when it is finished.
+/// A request, a query or a message under way. It is counted when it is finished.
 #[derive(Debug)]
 pub(crate) struct Measure {
     metrics: Arc<Metrics>,
@@ -31,6 +31,24 @@ impl Measure {
             start: Instant::now(),
             series,
         }
+    }
+
+    /// Starts the clock of what this span is about.
+    pub(crate) fn of_call(
+        metrics: &Arc<Metrics>,
+        instrument: Instrument,
+        span: &SpanBuilder,
+    ) -> Self {
+        Self::start(metrics, Series::of(instrument, instrument.labels(span)))
+    }
+
+    /// The server, for who does not know it from the request.
+    pub(crate) fn of_server(mut self, address: &Arc<str>, port: u16) -> Self {
+        if let Text::None = self.series.server {
+            self.series.server = Text::Shared(Arc::clone(address));
+            self.series.port = port;
+        }
+        self
     }
 
     pub(crate) fn of_request<B>(metrics: &Arc<Metrics>, role: Role, request: &Request<B>) -> Self {
@@ -73,7 +91,7 @@ impl Measure {
     }
 
     pub(crate) fn on_head(&mut self, status: StatusCode, version: Version) {
-        if !self.series.role.is_grpc() {
+        if !self.series.instrument.is_grpc() {
             self.series.status = status.as_u16();
             self.series.version = protocol_version(version).unwrap_or("");
         }
@@ -81,7 +99,8 @@ impl Measure {
 
     pub(crate) fn on_code(&mut self, code: &'static str) {
         self.series.code = code;
-        if self.series.role == Role::GrpcServer && code == "UNIMPLEMENTED" {
+        let role = self.series.instrument.role();
+        if role == Some(Role::GrpcServer) && code == "UNIMPLEMENTED" {
             // Anybody can ask for any name.
             self.series.name = Text::Static("_OTHER");
         }
@@ -89,6 +108,11 @@ impl Measure {
 
     pub(crate) fn fail(&mut self, error_type: &'static str) {
         self.series.error = error_type;
+    }
+
+    /// One more attribute of a call that is no request.
+    pub(crate) fn label(&mut self, label: KeyValue) {
+        self.series.labels.push(label);
     }
 
     /// Counts the request, and shows its span where that is to be shown.

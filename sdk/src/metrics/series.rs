@@ -1,18 +1,22 @@
 //! What a request is counted under: few values, so no path, no query and no peer.
 
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use ::http::uri::{Authority, PathAndQuery};
 use opentelemetry::KeyValue;
 
+use super::Instrument;
 use crate::http::Role;
 
 /// The attributes of one line of figures, cheap to make from a request: texts stay where the
 /// request has them until a table keeps the series.
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
-    pub(crate) role: Role,
+    pub(super) instrument: Instrument,
     is_overflow: bool,
+    /// What a call is counted under that is no request; the rest is a request's.
+    pub(super) labels: Vec<KeyValue>,
     /// `http.request.method`.
     pub(crate) method: &'static str,
     /// `http.route` of a server, `rpc.method` of gRPC.
@@ -34,9 +38,14 @@ pub(crate) struct Series {
 
 impl Series {
     pub(crate) fn new(role: Role) -> Self {
+        Self::of(Instrument::Request(role), Vec::new())
+    }
+
+    pub(super) fn of(instrument: Instrument, labels: Vec<KeyValue>) -> Self {
         Self {
-            role,
+            instrument,
             is_overflow: false,
+            labels,
             method: "",
             name: Text::None,
             scheme: "",
@@ -49,10 +58,10 @@ impl Series {
         }
     }
 
-    pub(super) fn overflow(role: Role) -> Self {
+    pub(super) fn overflow(instrument: Instrument) -> Self {
         Self {
             is_overflow: true,
-            ..Self::new(role)
+            ..Self::of(instrument, Vec::new())
         }
     }
 
@@ -70,6 +79,11 @@ impl Series {
         if self.is_overflow {
             return vec![KeyValue::new("otel.metric.overflow", true)];
         }
+        let Some(role) = self.instrument.role() else {
+            let error = self.error;
+            let error = (!error.is_empty()).then(|| KeyValue::new("error.type", error));
+            return self.labels.iter().cloned().chain(error).collect();
+        };
         let mut attributes = Vec::with_capacity(8);
         let mut text = |key: &'static str, value: &str| {
             if !value.is_empty() {
@@ -77,12 +91,12 @@ impl Series {
             }
         };
         let status = self.status.to_string();
-        let error = match (self.error, self.role.is_grpc()) {
-            ("", true) if self.role.is_error_code(self.code) => self.code,
-            ("", false) if self.role.is_error_status(self.status) => &status,
+        let error = match (self.error, role.is_grpc()) {
+            ("", true) if role.is_error_code(self.code) => self.code,
+            ("", false) if role.is_error_status(self.status) => &status,
             (error, _) => error,
         };
-        if self.role.is_grpc() {
+        if role.is_grpc() {
             text("rpc.system.name", "grpc");
             text("rpc.method", self.name.as_str());
             text("rpc.response.status_code", self.code);
@@ -106,7 +120,14 @@ impl Series {
 
 impl PartialEq for Series {
     fn eq(&self, other: &Self) -> bool {
-        let numbers = |series: &Self| (series.role, series.is_overflow, series.port, series.status);
+        let numbers = |series: &Self| {
+            (
+                series.instrument,
+                series.is_overflow,
+                series.port,
+                series.status,
+            )
+        };
         numbers(self) == numbers(other)
             && is_same(self.name.as_str(), other.name.as_str())
             && is_same(self.server.as_str(), other.server.as_str())
@@ -115,6 +136,7 @@ impl PartialEq for Series {
             && is_same(self.error, other.error)
             && is_same(self.scheme, other.scheme)
             && is_same(self.version, other.version)
+            && self.labels == other.labels
     }
 }
 
@@ -129,10 +151,17 @@ impl Hash for Series {
         };
         let words = word(self.method) << 48 ^ word(self.code) << 24 ^ word(self.error);
         let numbers = u64::from(self.port) << 32 | u64::from(self.status);
-        state.write_u64(words ^ (self.role as u64) << 44);
+        let instrument = match self.instrument {
+            Instrument::Request(role) => role as u64,
+            Instrument::Database => 4,
+            Instrument::Send => 5,
+            Instrument::Process => 6,
+        };
+        state.write_u64(words ^ instrument << 44);
         state.write_u64(numbers);
         state.write(self.name.as_str().as_bytes());
         state.write(self.server.as_str().as_bytes());
+        self.labels.iter().for_each(|label| label.hash(state));
     }
 }
 
@@ -150,6 +179,8 @@ pub(crate) enum Text {
     None,
     Static(&'static str),
     Owned(Box<str>),
+    /// What a layer was told.
+    Shared(Arc<str>),
     /// The path without its first slash, which is a method of gRPC.
     Path(PathAndQuery),
     /// The host in it.
@@ -164,6 +195,7 @@ impl Text {
             Self::None => "",
             Self::Static(text) => text,
             Self::Owned(text) => text,
+            Self::Shared(text) => text,
             Self::Path(path) => path.path().strip_prefix('/').unwrap_or(path.path()),
             Self::Host(authority) => authority.host(),
             #[cfg(feature = "axum")]
@@ -173,7 +205,7 @@ impl Text {
 
     fn into_owned(self) -> Self {
         match self {
-            Self::None | Self::Static(_) | Self::Owned(_) => self,
+            Self::None | Self::Static(_) | Self::Owned(_) | Self::Shared(_) => self,
             other => Self::Owned(other.as_str().into()),
         }
     }

@@ -5,39 +5,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use opentelemetry::time;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{
-    AggregationTemporality, Histogram as ProtoHistogram, HistogramDataPoint, Metric, ScopeMetrics,
+    AggregationTemporality, Histogram as ProtoHistogram, HistogramDataPoint, Metric,
+    NumberDataPoint, ScopeMetrics, Sum,
 };
 use opentelemetry_proto::transform::common::tonic::Attributes;
 
 use super::histogram::Histogram;
+use super::instrument::DESCRIPTIONS;
 use super::series::Series;
 use super::{Table, entry};
-use crate::http::Role;
-
-/// Name and description of the histogram of each role.
-const HISTOGRAMS: [(Role, &str, &str); 4] = [
-    (
-        Role::HttpServer,
-        "http.server.request.duration",
-        "Duration of HTTP server requests.",
-    ),
-    (
-        Role::HttpClient,
-        "http.client.request.duration",
-        "Duration of HTTP client requests.",
-    ),
-    (
-        Role::GrpcServer,
-        "rpc.server.call.duration",
-        "Duration of inbound remote procedure calls.",
-    ),
-    (
-        Role::GrpcClient,
-        "rpc.client.call.duration",
-        "Duration of outbound remote procedure calls.",
-    ),
-];
 
 /// What was counted since `start`.
 #[derive(Debug)]
@@ -79,26 +57,51 @@ impl Totals {
             true => AggregationTemporality::Delta,
             false => AggregationTemporality::Cumulative,
         };
-        let metrics = HISTOGRAMS.iter().filter_map(|(role, name, description)| {
-            let of_role = self.table.iter().filter(|(series, _)| series.role == *role);
-            let data_points: Vec<_> = of_role
-                .map(|(series, histogram)| HistogramDataPoint {
-                    attributes: Attributes::from(series.attributes()).0,
-                    start_time_unix_nano: unix_nano(self.start),
-                    time_unix_nano: unix_nano(now),
-                    ..histogram.data_point()
-                })
-                .collect();
-            (!data_points.is_empty()).then(|| Metric {
-                name: (*name).to_owned(),
-                description: (*description).to_owned(),
+        let temporality = temporality.into();
+        let metrics = DESCRIPTIONS.iter().flat_map(|described| {
+            let of_it = || {
+                let all = self.table.iter();
+                all.filter(|(series, _)| series.instrument == described.instrument)
+            };
+            let points = of_it().map(|(series, histogram)| HistogramDataPoint {
+                attributes: Attributes::from(series.attributes()).0,
+                start_time_unix_nano: unix_nano(self.start),
+                time_unix_nano: unix_nano(now),
+                ..histogram.data_point(described.instrument.bounds())
+            });
+            let data_points: Vec<_> = points.collect();
+            let has_any = !data_points.is_empty();
+            let histogram = has_any.then(|| Metric {
+                name: described.name.to_owned(),
+                description: described.words.to_owned(),
                 unit: "s".to_owned(),
                 data: Some(Data::Histogram(ProtoHistogram {
                     data_points,
-                    aggregation_temporality: temporality.into(),
+                    aggregation_temporality: temporality,
                 })),
                 ..Metric::default()
-            })
+            });
+            let counter = described.counter.filter(|_| has_any);
+            let counter = counter.map(|(name, words)| Metric {
+                name: name.to_owned(),
+                description: words.to_owned(),
+                unit: "{message}".to_owned(),
+                data: Some(Data::Sum(Sum {
+                    data_points: of_it()
+                        .map(|(series, histogram)| NumberDataPoint {
+                            attributes: Attributes::from(series.attributes()).0,
+                            start_time_unix_nano: unix_nano(self.start),
+                            time_unix_nano: unix_nano(now),
+                            value: Some(Number::AsInt(histogram.count().cast_signed())),
+                            ..NumberDataPoint::default()
+                        })
+                        .collect(),
+                    aggregation_temporality: temporality,
+                    is_monotonic: true,
+                })),
+                ..Metric::default()
+            });
+            histogram.into_iter().chain(counter)
         });
         let metrics: Vec<_> = metrics.collect();
         (!metrics.is_empty()).then(|| ScopeMetrics {

@@ -100,7 +100,7 @@ fn column(preset: Preset) -> Vec<(&'static str, String)> {
             or_none(nothing.batch.value_chars_max),
         ),
         (
-            "the end waits at most (`flush_timeout`)",
+            "a flush and the end wait at most (`flush_timeout`)",
             format!("{:?}", preset.flush_timeout),
         ),
     ]

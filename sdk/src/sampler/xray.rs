@@ -6,9 +6,13 @@
 //! rules are more than an hour old, the first request of a second and five in a hundred of the
 //! others are sampled, which is what AWS's own SDKs do.
 //!
+//! A rule's service type is matched with `cloud.platform` of the resource, and its ARN with
+//! `aws.ecs.container.arn` or, on Lambda, with `cloud.resource_id`.
+//!
 //! [api]: https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sampling.html
 
 mod rule;
+mod service;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -20,6 +24,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt, TraceId};
 use opentelemetry::{Context, KeyValue, time};
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{
     IdGenerator, RandomIdGenerator, Sampler, SamplingResult, ShouldSample,
 };
@@ -27,6 +32,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use self::rule::{Asked, Rule};
+use self::service::Service;
 use super::decision;
 use super::remote::Bucket;
 use crate::settings::RemoteSetting;
@@ -81,7 +87,8 @@ impl XraySampler {
     }
 
     /// Asks the daemon for ever. Runs on the export thread, where telemetry is suppressed.
-    pub(crate) async fn poll(self, setting: RemoteSetting, service: String) {
+    pub(crate) async fn poll(self, setting: RemoteSetting, resource: Resource, name: String) {
+        let service = Service::of(&resource, name);
         let daemon = Daemon {
             client: Client::builder(TokioExecutor::new()).build_http(),
             endpoint: setting.endpoint.clone(),
@@ -108,7 +115,7 @@ impl XraySampler {
     async fn ask(
         &self,
         daemon: &Daemon,
-        service: &str,
+        service: &Service,
         rules_due: &mut Instant,
         interval: Duration,
     ) -> Result<(), String> {
@@ -139,7 +146,7 @@ impl XraySampler {
     }
 
     /// Takes new rules. One that has not changed keeps what it has counted and its share.
-    fn replace(&self, records: &[Value], service: &str, now: Instant) {
+    fn replace(&self, records: &[Value], service: &Service, now: Instant) {
         let old = self.rules();
         let new = records.iter().take(RULES_MAX).filter_map(|record| {
             let rule = Rule::read(&record["SamplingRule"], service, now)?;

@@ -11,11 +11,15 @@ const INTRODUCTION: &str = "\
 
 What `spanloom::init()` reads. The names and meanings are those of the OpenTelemetry specification;
 an empty variable is an unset one, and a value that makes no sense is reported as a warning and
-treated as unset. Where the program and the environment both speak, the environment wins.
+treated as unset; so is one with a `$(NAME)` that Kubernetes has not resolved, of a list its item.
+Where the program and the environment both speak, the environment wins.
 
-This SDK exports traces and, when asked, the durations of requests as metrics. Variables for logs
-are not read. A variable with three names has a form for each of the two that goes before the
-general one.
+This SDK exports traces and, when asked, the durations of requests, queries and messages as
+metrics. Variables for logs are not read. A variable with three names has a form for each of the two
+that goes before the general one.
+
+A process that another one starts is given its trace in `TRACEPARENT`, `TRACESTATE` and `BAGGAGE`, or in
+what the other formats have for them: `spanloom::process` reads and writes these when asked.
 
 The last column says what `opentelemetry_sdk` and `opentelemetry-otlp` 0.33.1 do with a variable by
 themselves, where that differs.

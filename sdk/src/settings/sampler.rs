@@ -1,5 +1,6 @@
 //! `OTEL_TRACES_SAMPLER` and its argument.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Given, Reader};
@@ -32,17 +33,28 @@ pub(crate) struct RemoteSetting {
     pub(crate) interval: Duration,
 }
 
-/// The default, and what a name that cannot be served comes nearest to.
+/// The default.
 const FALLBACK: SamplerSetting = SamplerSetting {
     root: RootSampler::On,
     parent_based: true,
 };
 
 impl SamplerSetting {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
-        let Some(Given { name, value }) = reader.given("OTEL_TRACES_SAMPLER") else {
-            return FALLBACK;
-        };
+    /// The setting, and whether the environment names it.
+    pub(super) fn read(reader: &mut Reader<'_>) -> (Self, bool) {
+        const NAME: &str = "OTEL_TRACES_SAMPLER";
+        if let Some(Given { value, .. }) = reader.by_environment(NAME) {
+            if let Some(sampler) = Self::of(&value, reader) {
+                return (sampler, true);
+            }
+            reader.warn(format!("{NAME}={value:?} is ignored: it is not known"));
+        }
+        let preset = reader.preset.default_of(NAME);
+        let preset = preset.and_then(|value| Self::of(value, reader));
+        (preset.unwrap_or(FALLBACK), false)
+    }
+
+    fn of(value: &str, reader: &mut Reader<'_>) -> Option<Self> {
         let lower = value.to_ascii_lowercase();
         let (parent_based, root) = match lower.strip_prefix("parentbased_") {
             Some(root) => (true, root),
@@ -55,14 +67,9 @@ impl SamplerSetting {
             "consistent_probability" => RootSampler::Consistent(reader.ratio()),
             "jaeger_remote" => RootSampler::Remote(reader.initial_rate()),
             "xray" => RootSampler::Xray,
-            _ => {
-                reader.warn(format!(
-                    "{name}={value:?} is not known: every trace is sampled"
-                ));
-                return FALLBACK;
-            }
+            _ => return None,
         };
-        Self { root, parent_based }
+        Some(Self { root, parent_based })
     }
 }
 
@@ -76,18 +83,14 @@ impl Reader<'_> {
     }
 
     fn initial_rate(&mut self) -> f64 {
-        let rate = self
-            .argument("initialSamplingRate")
-            .and_then(|rate| rate.parse().ok());
+        let rate = self.number_of_argument("initialSamplingRate");
         self.share(rate.unwrap_or(1.0))
     }
 
     /// The rest of `endpoint=..,pollingIntervalMs=..,initialSamplingRate=..`.
     pub(super) fn jaeger_remote(&mut self) -> RemoteSetting {
         let endpoint = self.argument("endpoint");
-        let interval_ms = self
-            .argument("pollingIntervalMs")
-            .and_then(|ms| ms.parse().ok());
+        let interval_ms = self.number_of_argument("pollingIntervalMs");
         RemoteSetting {
             endpoint: endpoint.unwrap_or_else(|| "http://localhost:14250".to_owned()),
             // Not zero, which would ask without a pause.
@@ -101,8 +104,7 @@ impl Reader<'_> {
         let endpoint = self.argument("endpoint");
         let endpoint = endpoint.unwrap_or_else(|| "http://localhost:2000".to_owned());
         let interval = self
-            .argument("polling_interval")
-            .and_then(|seconds| seconds.parse().ok())
+            .number_of_argument("polling_interval")
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .unwrap_or(Duration::from_secs(300));
         RemoteSetting {
@@ -112,6 +114,18 @@ impl Reader<'_> {
             },
             interval: interval.max(Duration::from_millis(1)),
         }
+    }
+
+    /// A number among the pairs. What is none is reported and counts as missing.
+    fn number_of_argument<T: FromStr>(&mut self, key: &str) -> Option<T> {
+        let value = self.argument(key)?;
+        let number = value.parse().ok();
+        if number.is_none() {
+            self.warn(format!(
+                "{ARGUMENT}: {key}={value:?} is ignored: it is not a number in range"
+            ));
+        }
+        number
     }
 
     fn argument(&mut self, key: &str) -> Option<String> {

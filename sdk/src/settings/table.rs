@@ -84,8 +84,7 @@ pub(super) const GROUPS: &[Group] = &[
             variable(
                 "OTEL_RESOURCE_ATTRIBUTES",
                 "",
-                "`key=value,...` with percent-encoded values; a broken list is refused as a whole; \
-                 an attribute with an unresolved `$(NAME)` of Kubernetes is left out",
+                "`key=value,...` with percent-encoded values; a broken list is refused as a whole",
                 "not decoded; broken items are skipped",
             ),
             variable(
@@ -118,7 +117,8 @@ pub(super) const GROUPS: &[Group] = &[
                 "`always_on`, `always_off`, `traceidratio`, `consistent_probability` (W3C \
                  tracestate `ot=th:..;rv:..`), `jaeger_remote` (asks a server over gRPC), `xray` (asks \
                  a daemon for the rules of AWS X-Ray; without one the first request of a second and \
-                 5 % of the others), each also with `parentbased_` in front",
+                 5 % of the others; a rule's service type means `cloud.platform`, its ARN \
+                 `aws.ecs.container.arn` or a function's `cloud.resource_id`), each also with `parentbased_` in front",
                 "`jaeger_remote` and `xray` sample everything; no `consistent_probability`",
             ),
             variable(
@@ -318,12 +318,27 @@ pub(super) const GROUPS: &[Group] = &[
     },
     Group {
         heading: "Reported when set, without effect",
-        variables: &[variable(
-            "OTEL_CONFIG_FILE",
-            "",
-            "declarative configuration is not read; a warning says so",
-            NOT_READ,
-        )],
+        variables: &[
+            variable(
+                "OTEL_CONFIG_FILE",
+                "",
+                "declarative configuration is not read",
+                NOT_READ,
+            ),
+            variable(
+                "OTEL_LOGS_EXPORTER",
+                "none",
+                "log lines are not exported, they go to standard output with the ids of their span; \
+                 anything but `none` is reported",
+                NOT_READ,
+            ),
+            variable(
+                "OTEL_BSP_MAX_CONCURRENT_EXPORTS",
+                "1",
+                "one export follows the other; anything but `1` is reported",
+                "ignored by the default processor",
+            ),
+        ],
     },
 ];
 

@@ -1,5 +1,7 @@
 //! Each variable, read from a map instead of the process.
 
+mod rows;
+
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
@@ -93,12 +95,24 @@ fn the_service_name_variable_is_stronger_than_the_attribute_list() {
 
 #[test]
 fn an_unresolved_kubernetes_reference_is_left_out() {
-    let settings = read(&[("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=$(POD_NAME),a=b")]);
-    assert_eq!(
-        settings.resource_attributes,
-        [("a".to_owned(), "b".to_owned())]
-    );
-    assert_eq!(settings.warnings.len(), 1);
+    let settings = read(&[
+        (
+            "OTEL_RESOURCE_ATTRIBUTES",
+            "k8s.pod.name=$(POD_NAME),service.instance.id=shop.$(POD_NAME).cart,a=b",
+        ),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=$(TOKEN),c=$(d"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://$(NODE_IP):4317"),
+        ("OTEL_SERVICE_NAME", "$(NAME)"),
+        ("OTEL_TRACES_SAMPLER", "$(SAMPLER)"),
+    ]);
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(settings.resource_attributes, [pair("a", "b")]);
+    assert_eq!(settings.endpoint.headers, [pair("c", "$(d")]);
+    assert_eq!(settings.endpoint.url, "http://localhost:4318/v1/traces");
+    assert_eq!(settings.service_name, None);
+    assert_eq!(settings.warnings.len(), 6, "{:#?}", settings.warnings);
+    // What is secret when it is resolved is not told when it is half so.
+    assert!(!settings.warnings.concat().contains("TOKEN"));
 }
 
 #[test]
@@ -247,6 +261,15 @@ fn a_sampler_that_asks_a_server_knows_whom_and_how_often() {
         }
     );
     assert_eq!(default.remote.unwrap().endpoint, "http://localhost:14250");
+    for (name, slip) in [
+        ("jaeger_remote", "pollingIntervalMs=soon"),
+        ("jaeger_remote", "initialSamplingRate=2"),
+        ("jaeger_remote", "initialSamplingRate=few"),
+        ("xray", "polling_interval=soon"),
+    ] {
+        let wrong = settings(name, slip);
+        assert_eq!(wrong.warnings.len(), 1, "{slip}: {:?}", wrong.warnings);
+    }
     let xray = settings(
         "parentbased_xray",
         "endpoint=10.0.0.1:2000,polling_interval=60",
@@ -331,6 +354,15 @@ fn the_environment_is_stronger_than_a_preset() {
     assert_eq!(asked.destination, Destination::Nowhere);
     let empty = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]);
     assert_eq!(empty.destination, Destination::Console);
+    // Nonsense is nobody's word.
+    let wrong = read(&[
+        ("OTEL_BSP_SCHEDULE_DELAY", "soon"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_TRACES_EXPORTER", "pigeon"),
+    ]);
+    assert_eq!(wrong.batch.schedule_delay, Duration::from_millis(200));
+    assert_eq!(wrong.destination, Destination::Console);
+    assert!(!wrong.is_sampler_given && wrong.warnings.len() == 3);
 }
 
 #[test]

@@ -57,11 +57,12 @@ impl Tracing {
     }
 
     fn describe(&self, sql: &str, has_values: bool) -> SpanBuilder {
+        let shown = sanitized(sql, self.dialect);
+        let summary = summary(&shown, self.dialect);
         let text = match has_values {
             true => shortened(sql).to_owned(),
-            false => sanitized(sql, self.dialect),
+            false => shown,
         };
-        let summary = summary(sql, self.dialect);
         let mut attributes = self.target.attributes(5);
         attributes.push(KeyValue::new("db.query.text", text));
         if let Some(operation) = summary.operation {
@@ -167,15 +168,23 @@ fn message(error: &dyn DatabaseError) -> String {
         ErrorKind::CheckViolation => "check violation",
         _ => "",
     };
+    let words = error.message();
+    // SQLite's, with the piece of the text where it stopped: a value, or what it took for one.
+    if ["near \"", "unrecognized token: ", "no such column: \""]
+        .iter()
+        .any(|beginning| words.starts_with(beginning))
+    {
+        return "syntax error".to_owned();
+    }
     let state = error.code().unwrap_or_default();
-    // Data exceptions, violated constraints, and syntax errors with the place where they are;
-    // SQLite has codes of other lengths, and messages without values.
+    // Data exceptions, violated constraints, and syntax errors with the place where they are. What
+    // MySQL has no state for, as `Incorrect integer value`, is HY000.
     let quotes_values = state.len() == 5
         && (state.starts_with("22")
             || state.starts_with("23")
-            || matches!(&*state, "42000" | "42601"));
+            || matches!(&*state, "42000" | "42601" | "HY000"));
     match error.constraint() {
-        _ if !quotes_values => error.message().to_owned(),
+        _ if !quotes_values => words.to_owned(),
         Some(constraint) => format!("{kind}: {constraint}")
             .trim_start_matches(": ")
             .to_owned(),

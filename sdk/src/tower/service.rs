@@ -8,8 +8,8 @@ use std::task::{Context as TaskContext, Poll, ready};
 use ::http::{HeaderName, HeaderValue, Request, Response};
 use ::http_body::Body;
 use ::tower::Service;
-use opentelemetry::Context;
-use opentelemetry::trace::TraceContextExt;
+use opentelemetry::trace::{SpanBuilder, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use pin_project_lite::pin_project;
 
@@ -24,6 +24,8 @@ pub(crate) struct Tracing {
     pub(crate) spans: SpanSource,
     pub(crate) role: Role,
     pub(crate) sends_traceresponse: bool,
+    /// Whom requests go to that do not say it.
+    pub(crate) server: Option<(Arc<str>, u16)>,
 }
 
 impl Tracing {
@@ -32,6 +34,7 @@ impl Tracing {
             spans: SpanSource::installed(scope),
             role,
             sends_traceresponse: false,
+            server: None,
         })
     }
 
@@ -40,18 +43,35 @@ impl Tracing {
     fn start<B>(&self, request: &mut Request<B>) -> Call {
         let metrics = self.spans.metrics();
         let measure = metrics.map(|metrics| Measure::of_request(metrics, self.role, request));
+        let measure = measure.map(|measure| match &self.server {
+            Some((address, port)) => measure.of_server(address, *port),
+            None => measure,
+        });
         let context = if self.role.is_server() {
             let caller = self.spans.extract(&HeaderExtractor(request.headers()));
             self.spans.start(|| self.role.span(request), &caller)
         } else {
             let context = self
                 .spans
-                .start(|| self.role.span(request), &Context::current());
+                .start(|| self.span_of_client(request), &Context::current());
             self.spans
                 .inject(&context, &mut HeaderInjector(request.headers_mut()));
             context
         };
         Call::new(context, self.role, measure)
+    }
+
+    fn span_of_client<B>(&self, request: &Request<B>) -> SpanBuilder {
+        let mut span = self.role.span(request);
+        if let (Some((address, port)), Some(attributes)) = (&self.server, &mut span.attributes)
+            && attributes
+                .iter()
+                .all(|known| known.key.as_str() != "server.address")
+        {
+            attributes.push(KeyValue::new("server.address", Arc::clone(address)));
+            attributes.push(KeyValue::new("server.port", i64::from(*port)));
+        }
+        span
     }
 }
 

@@ -8,6 +8,14 @@ use opentelemetry::{Context, InstrumentationScope, global};
 
 use super::{INSTALLED, Tracer, TracerProvider};
 use crate::metrics::Metrics;
+#[cfg(any(
+    feature = "async-nats",
+    feature = "lapin",
+    feature = "rdkafka",
+    feature = "redis",
+    feature = "sqlx"
+))]
+use crate::metrics::{Instrument, Measure};
 
 /// A provider of spans and of a propagator: the process's, or a fixed one.
 ///
@@ -101,19 +109,47 @@ impl SpanSource {
         }
     }
 
-    /// The same, but nothing if the span is not recorded, for what tells nobody its context.
+    /// The same, with the clock of the call if calls are measured, sampled or not.
+    #[cfg(any(
+        feature = "async-nats",
+        feature = "lapin",
+        feature = "rdkafka",
+        feature = "redis",
+        feature = "sqlx"
+    ))]
+    pub(crate) fn start_measured(
+        &self,
+        instrument: Instrument,
+        describe: impl FnOnce() -> SpanBuilder,
+        parent: &Context,
+    ) -> (Context, Option<Measure>) {
+        match self.metrics().filter(|_| !parent.is_telemetry_suppressed()) {
+            Some(metrics) => {
+                let span = describe();
+                let measure = Measure::of_call(metrics, instrument, &span);
+                (self.start(|| span, parent), Some(measure))
+            }
+            None => (self.start(describe, parent), None),
+        }
+    }
+
+    /// The same, for what tells nobody its context: nothing if the parent has decided that the span
+    /// is not recorded, and calls are not measured. A span about which the sampler was asked, and
+    /// said no, comes back all the same: in its context nobody asks again.
     #[cfg(any(feature = "redis", feature = "sqlx"))]
-    pub(crate) fn start_recorded(
+    pub(crate) fn start_call(
         &self,
         describe: impl FnOnce() -> SpanBuilder,
         parent: &Context,
-    ) -> Option<Context> {
+    ) -> Option<(Context, Option<Measure>)> {
         let is_sure_to_drop = |tracer: &Tracer| tracer.is_sure_to_drop(parent);
-        if self.tracer().is_some_and(is_sure_to_drop) {
+        if self.metrics().is_none() && self.tracer().is_some_and(is_sure_to_drop) {
             return None;
         }
-        let context = self.start(describe, parent);
-        context.span().is_recording().then_some(context)
+        let started = self.start_measured(Instrument::Database, describe, parent);
+        let id = |context: &Context| context.span().span_context().span_id();
+        // Without a sampler that could say anything the parent's context comes back.
+        (id(&started.0) != id(parent)).then_some(started)
     }
 
     /// Our own tracer, if spans come from a provider of ours.

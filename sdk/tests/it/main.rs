@@ -13,6 +13,7 @@ mod messaging;
 mod metrics;
 mod nats;
 mod presets;
+mod process;
 mod redis;
 mod spans;
 mod sqlx;

@@ -1,5 +1,7 @@
 //! Durations of requests: counted whatever is sampled, exported over every protocol.
 
+mod calls;
+
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 

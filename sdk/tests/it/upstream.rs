@@ -10,9 +10,10 @@ use std::time::Duration;
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{
-    Link, Span as _, SpanKind, TraceContextExt, TraceId, Tracer as _, TracerProvider as _,
+    Link, Span as _, SpanContext, SpanKind, TraceContextExt, TraceFlags, TraceId, TraceState,
+    Tracer as _, TracerProvider as _,
 };
-use opentelemetry::{Context, Key, KeyValue, global};
+use opentelemetry::{Context, Key, KeyValue, Value, global};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
@@ -28,6 +29,8 @@ use opentelemetry_sdk::trace::{
 use spanloom::opentelemetry;
 use spanloom::opentelemetry_sdk;
 use spanloom::testing::{FakeCollector, Sink};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::layer::SubscriberExt;
 
 use crate::child::{is_program, run};
 
@@ -143,6 +146,13 @@ fn the_environment_is_misread_by_upstream() {
             ("OTEL_TRACES_SAMPLER", "parentbased_jaeger_remote"),
             ("OTEL_TRACES_SAMPLER_ARG", "initialSamplingRate=0"),
             ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3"),
+            ("OTEL_ATTRIBUTE_COUNT_LIMIT", "1"),
+            ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "1"),
+            ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "1"),
+            ("OTEL_TRACES_EXPORTER", "none"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/file"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/no/such/file"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/no/such/file"),
         ],
     );
     for wrong in [
@@ -152,6 +162,8 @@ fn the_environment_is_misread_by_upstream() {
         "propagated: false",
         "spans although disabled and unsampled: 1",
         "value: long",
+        "attributes of span, event and link: 2 2 2",
+        "with files that are not there: true",
     ] {
         assert!(
             said.lines().any(|line| line == wrong),
@@ -177,13 +189,32 @@ fn program() {
         "over http: {}",
         exporter.contains("Http") || exporter.contains("http_client")
     );
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let secure = SpanExporter::builder().with_tonic();
+    let secure = secure.with_endpoint("https://127.0.0.1:4317").build();
+    println!("with files that are not there: {}", secure.is_ok());
     let sink = Sink::default();
     let provider = SdkTracerProvider::builder()
         .with_simple_exporter(sink.clone())
         .build();
     global::set_tracer_provider(provider.clone());
-    let mut span = provider.tracer("test").start("one");
+    let two = || vec![KeyValue::new("a", 1), KeyValue::new("b", 2)];
+    let link = SpanContext::new(
+        1.into(),
+        2.into(),
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::NONE,
+    );
+    let tracer = provider.tracer("test");
+    let span = tracer
+        .span_builder("one")
+        .with_links(vec![Link::new(link, two(), 0)]);
+    let mut span = span.start(&tracer);
+    span.add_event("event", two());
     span.set_attribute(KeyValue::new("long", "long"));
+    span.set_attribute(KeyValue::new("short", "s"));
     let context = Context::new().with_span(span);
     let mut headers = std::collections::HashMap::new();
     global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut headers));
@@ -193,7 +224,14 @@ fn program() {
         "spans although disabled and unsampled: {}",
         sink.spans().len()
     );
-    println!("value: {}", sink.spans()[0].attributes[0].value);
+    let span = sink.spans().remove(0);
+    println!("value: {}", span.attributes[0].value);
+    println!(
+        "attributes of span, event and link: {} {} {}",
+        span.attributes.len(),
+        span.events[0].attributes.len(),
+        span.links[0].attributes.len()
+    );
 }
 
 /// Keeps how many exemplars there were in the histograms of the last export.
@@ -241,4 +279,34 @@ fn a_histogram_of_upstream_has_no_exemplars() {
     });
     provider.force_flush().unwrap();
     assert_eq!(*exported.0.lock().unwrap(), Some(0));
+}
+
+/// What the crate's documentation says of spans of `tracing`. When it fails the page is to change.
+#[test]
+fn the_bridge_from_tracing_has_its_traps() {
+    let sink = Sink::default();
+    let provider = SdkTracerProvider::builder()
+        .with_simple_exporter(sink.clone())
+        .build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        let span = tracing::info_span!("one", signed = 7_i64, unsigned = 7_u64);
+        let entered = span.clone().entered();
+        assert!(span.set_parent(Context::new()).is_err());
+        drop(entered);
+        let after_its_last_exit = opentelemetry::time::now();
+        drop(span);
+        let span = sink.spans().remove(0);
+        assert!(span.end_time <= after_its_last_exit);
+        let value = |key: &str| {
+            let found = span
+                .attributes
+                .iter()
+                .find(|known| known.key.as_str() == key);
+            found.unwrap().value.clone()
+        };
+        assert_eq!(value("signed"), Value::I64(7));
+        assert_eq!(value("unsigned"), Value::String("7".into()));
+    });
 }

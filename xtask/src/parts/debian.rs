@@ -28,6 +28,13 @@ pub(super) struct Server {
 
 pub(super) const SERVERS: &[Server] = &[
     Server {
+        // MariaDB: Debian has no MySQL.
+        part: "mysql",
+        package: "mariadb-server-core",
+        programs: &["mariadbd"],
+        folder: "/usr/sbin",
+    },
+    Server {
         part: "nats",
         package: "nats-server",
         programs: &["nats-server"],

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use opentelemetry::KeyValue;
 use serde_json::{Value, json};
 
+use super::service::Service;
 use crate::sampler::remote::Bucket;
 
 /// What is known of a span at its start.
@@ -32,6 +33,14 @@ impl<'a> Asked<'a> {
             let path = rest.find('/').map_or("/", |start| &rest[start..]);
             is_like(pattern, path.split(['?', '#']).next().unwrap_or(path))
         })
+    }
+
+    fn method_matches(self, pattern: &str) -> bool {
+        // What is no method of HTTP's own is told in another attribute.
+        match self.value("http.request.method").as_deref() {
+            Some("_OTHER") => self.matches("http.request.method_original", pattern),
+            _ => self.matches("http.request.method", pattern),
+        }
     }
 
     fn matches(self, name: &str, pattern: &str) -> bool {
@@ -61,6 +70,8 @@ struct Definition {
     host: String,
     method: String,
     path: String,
+    /// What a function's spans must say, when its resource does not.
+    arn: String,
     attributes: Vec<(String, String)>,
 }
 
@@ -74,13 +85,14 @@ struct Reservoir {
 }
 
 impl Rule {
-    /// Reads a `SamplingRule`. Nothing if it has no name or is for somebody else: we know our
-    /// service's name, and neither a type of AWS nor an ARN.
-    pub(super) fn read(rule: &Value, service: &str, now: Instant) -> Option<Self> {
+    /// Reads a `SamplingRule`. Nothing if it has no name or is for somebody else.
+    pub(super) fn read(rule: &Value, service: &Service, now: Instant) -> Option<Self> {
         let text = |name: &str| rule[name].as_str().unwrap_or("*").to_owned();
-        let is_ours = is_like(&text("ServiceName"), service)
-            && text("ServiceType") == "*"
-            && text("ResourceARN") == "*";
+        let is_ours = service.is_like(
+            &text("ServiceName"),
+            &text("ServiceType"),
+            &text("ResourceARN"),
+        );
         let attributes = rule["Attributes"].as_object();
         let attributes = attributes.into_iter().flatten();
         let definition = Definition {
@@ -93,6 +105,10 @@ impl Rule {
             host: text("Host"),
             method: text("HTTPMethod"),
             path: text("URLPath"),
+            arn: match service.is_named_by_spans() {
+                true => text("ResourceARN"),
+                false => "*".to_owned(),
+            },
             attributes: attributes
                 .map(|(name, value)| (name.clone(), value.as_str().unwrap_or("*").to_owned()))
                 .collect(),
@@ -126,9 +142,10 @@ impl Rule {
     pub(super) fn matches(&self, asked: Asked<'_>) -> bool {
         let rule = &self.definition;
         let mut attributes = rule.attributes.iter();
-        asked.matches("http.request.method", &rule.method)
+        asked.method_matches(&rule.method)
             && asked.matches("server.address", &rule.host)
             && asked.path_matches(&rule.path)
+            && asked.matches("cloud.resource_id", &rule.arn)
             && attributes.all(|(name, pattern)| asked.matches(name, pattern))
     }
 
@@ -197,7 +214,7 @@ fn share(value: &Value) -> Option<f64> {
 
 /// Whether a text is like a pattern, in which `*` stands for any characters and `?` for one.
 /// Letters of ASCII match in either case.
-fn is_like(pattern: &str, text: &str) -> bool {
+pub(super) fn is_like(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
     // Where to go on when the rest does not match: one further than the last star has reached.
@@ -226,7 +243,12 @@ fn is_like(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use opentelemetry_sdk::Resource;
     use proptest::prelude::*;
+
+    fn service(name: &str) -> Service {
+        Service::of(&Resource::builder_empty().build(), name.to_owned())
+    }
 
     /// The same by the definition, in exponential time.
     fn is_like_by_definition(pattern: &[u8], text: &[u8]) -> bool {
@@ -260,7 +282,7 @@ mod tests {
         ) {
             let now = Instant::now();
             let rule = json!({ "RuleName": "r", "FixedRate": 0.5, "ReservoirSize": size });
-            let rule = Rule::read(&rule, "cart", now).unwrap();
+            let rule = Rule::read(&rule, &service("cart"), now).unwrap();
             let target = json!({
                 "FixedRate": rate, "ReservoirQuota": quota, "ReservoirQuotaTTL": ttl,
             });
@@ -295,8 +317,8 @@ mod tests {
             "URLPath": "/orders/*", "Host": "*.example", "Attributes": { "tier": "gold*" },
         });
         let now = Instant::now();
-        assert!(Rule::read(&rule, "shop", now).is_none());
-        let rule = Rule::read(&rule, "cart", now).unwrap();
+        assert!(Rule::read(&rule, &service("shop"), now).is_none());
+        let rule = Rule::read(&rule, &service("cart"), now).unwrap();
         let span = |path: (&'static str, &'static str), tier: &'static str| {
             let pairs = [
                 ("http.request.method", "GET"),
@@ -315,10 +337,24 @@ mod tests {
     }
 
     #[test]
+    fn an_unusual_method_matches_by_its_own_name() {
+        let rule = json!({ "RuleName": "r", "FixedRate": 0.5, "HTTPMethod": "PURGE" });
+        let rule = Rule::read(&rule, &service("cart"), Instant::now()).unwrap();
+        let span = |original: &'static str| {
+            let pairs = [
+                ("http.request.method", "_OTHER"),
+                ("http.request.method_original", original),
+            ];
+            rule.matches(Asked(&pairs.map(|(key, value)| KeyValue::new(key, value))))
+        };
+        assert!(span("PURGE") && !span("BREW"));
+    }
+
+    #[test]
     fn a_rule_lends_one_a_second_until_it_knows_its_share_and_then_gives_that() {
         let now = Instant::now();
         let rule = json!({ "RuleName": "r", "FixedRate": 0.5, "ReservoirSize": 50 });
-        let rule = Rule::read(&rule, "cart", now).unwrap();
+        let rule = Rule::read(&rule, &service("cart"), now).unwrap();
         let take = |after: u64| rule.take(now + Duration::from_secs(after));
         assert_eq!(
             [take(0), take(0), take(1)],

@@ -35,15 +35,17 @@ fn serve() -> (Runtime, String, Told) {
 }
 
 async fn rules(Json(question): Json<Value>) -> Json<Value> {
-    let record = |name, priority, path| {
+    let record = |name, priority, path, kind| {
         json!({ "SamplingRule": { "RuleName": name, "Priority": priority, "FixedRate": 0.0,
-            "ReservoirSize": 0, "ServiceName": "*", "ServiceType": "*", "Host": "*",
+            "ReservoirSize": 0, "ServiceName": "*", "ServiceType": kind, "Host": "*",
             "HTTPMethod": "*", "URLPath": path, "ResourceARN": "*", "Version": 1 } })
     };
     Json(match question["NextToken"].as_str() {
-        None => json!({ "SamplingRuleRecords": [record("Default", 10000, "*")],
+        None => json!({ "SamplingRuleRecords": [record("Default", 10000, "*", "*")],
                         "NextToken": "second" }),
-        Some(_) => json!({ "SamplingRuleRecords": [record("dear", 1, "/dear/*")] }),
+        Some(_) => {
+            json!({ "SamplingRuleRecords": [record("dear", 1, "/dear/*", "AWS::EC2::Instance")] })
+        }
     })
 }
 
@@ -57,6 +59,7 @@ fn the_daemons_rules_decide_and_it_is_told_what_they_did() {
     let (_runtime, address, told) = serve();
     let lookup = move |name: &str| match name {
         "OTEL_TRACES_SAMPLER" => Some("parentbased_xray".to_owned()),
+        "OTEL_RESOURCE_ATTRIBUTES" => Some("cloud.platform=aws_ec2".to_owned()),
         "OTEL_TRACES_SAMPLER_ARG" => Some(format!("endpoint={address},polling_interval=0.01")),
         _ => None,
     };
@@ -114,7 +117,8 @@ fn rules_that_nobody_confirms_are_forgotten_after_an_hour() {
     let sampler = XraySampler::new();
     let now = Instant::now();
     let none = json!({ "SamplingRule": { "RuleName": "none", "FixedRate": 0.0 } });
-    sampler.replace(&[none], "cart", now);
+    let service = Service::of(&Resource::builder_empty().build(), "cart".to_owned());
+    sampler.replace(&[none], &service, now);
     let rate = |after: u64| {
         let (_, _, rate) = sampler.decide(Asked(&[]), now + Duration::from_secs(after));
         rate

@@ -1,14 +1,14 @@
 //! What spans cost a build: `cargo spanloom build` beside `cargo build`, clean and after an edit, both
 //! as one types them.
 //!
-//! The program is the tests' fixture. A round builds it both ways from nothing and then, several
-//! times, after an edit in the application; the two take turns at going first, so that a slow
-//! minute of the machine hits both. The figure is CPU time (user and system, of Cargo and all that
-//! it starts), since wall time says more about what else runs; both are printed. The first round
-//! warms caches and is not counted. Ends with 1 when a bar falls short.
+//! The programs are the tests' fixture, whose build after an edit is so short that what the tool itself
+//! takes shows, and a published one of some size, where what it inserts shows. Each is built both
+//! ways from nothing, and then after the same edits, each edit both ways in turn, so that a slow minute of
+//! the machine hits both. The figure is CPU time (user and system, of Cargo and all that it starts),
+//! since wall time says more about what else runs: the median of the ratios, edit by edit. Ends with 1
+//! when a bar falls short.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -17,8 +17,6 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-/// Edits that a round times in each way.
-const EDITS: usize = 20;
 /// Ticks of `/proc/self/stat` a second: Linux has reported in this unit on every machine.
 const TICKS_PER_S: f64 = 100.0;
 
@@ -26,9 +24,34 @@ struct Arguments {
     tool: PathBuf,
     /// Where programs are found: the tool's folder first.
     path: OsString,
-    rounds: usize,
+    edits: usize,
     json: bool,
 }
+
+/// A program that is built.
+struct Program {
+    name: &'static str,
+    /// Of a package in the registry; the fixture else.
+    version: Option<&'static str>,
+    /// The file that is edited, and the text in it that gets a number.
+    file: &'static str,
+    text: &'static str,
+}
+
+const PROGRAMS: [Program; 2] = [
+    Program {
+        name: "the fixture",
+        version: None,
+        file: "front/src/main.rs",
+        text: "format!(\"hello",
+    },
+    Program {
+        name: "dufs",
+        version: Some("0.47.0"),
+        file: "src/server.rs",
+        text: "\"Invalid Path",
+    },
+];
 
 /// One of the two ways to build.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,10 +61,22 @@ enum Way {
 }
 
 /// Seconds that one thing took.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Cost {
     cpu_s: f64,
     wall_s: f64,
+}
+
+/// What one thing took both ways.
+struct Pair {
+    plain: Cost,
+    spanloom: Cost,
+}
+
+struct Figure {
+    name: String,
+    bar: f64,
+    pairs: Vec<Pair>,
 }
 
 fn main() -> Result<ExitCode> {
@@ -49,14 +84,7 @@ fn main() -> Result<ExitCode> {
     let home = std::env::temp_dir().join(format!("auto-bench-{}", std::process::id()));
     let outcome = measure(&arguments, &home);
     std::fs::remove_dir_all(&home).ok();
-    let (clean, edited) = outcome?;
-    report(
-        &arguments,
-        &[
-            ("clean build", 1.10, &clean),
-            ("build after an edit", 1.05, &edited),
-        ],
-    )
+    report(&arguments, &outcome?)
 }
 
 impl Arguments {
@@ -64,15 +92,15 @@ impl Arguments {
         let mut read = Self {
             tool: PathBuf::from("cargo-spanloom"),
             path: OsString::new(),
-            rounds: 3,
+            edits: 20,
             json: false,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--tool" => read.tool = words.next().context("--tool needs a path")?.into(),
-                "--rounds" => {
-                    read.rounds = words.next().context("--rounds needs a number")?.parse()?;
+                "--edits" => {
+                    read.edits = words.next().context("--edits needs a number")?.parse()?;
                 }
                 "--json" => read.json = true,
                 other => anyhow::bail!("unknown argument {other}"),
@@ -80,7 +108,11 @@ impl Arguments {
         }
         read.tool = std::path::absolute(&read.tool)?;
         let folder = read.tool.parent().map(Path::to_owned);
-        read.path = std::env::join_paths(folder.into_iter().chain(std::env::split_paths(&path())))?;
+        read.path = std::env::join_paths(
+            folder
+                .into_iter()
+                .chain(std::env::split_paths(&variable("PATH"))),
+        )?;
         Ok(read)
     }
 }
@@ -89,63 +121,64 @@ impl Arguments {
     clippy::disallowed_methods,
     reason = "the one place of this program that reads it"
 )]
-fn path() -> OsString {
-    std::env::var_os("PATH").unwrap_or_default()
+fn variable(name: &str) -> OsString {
+    std::env::var_os(name).unwrap_or_default()
 }
 
-/// Costs of each way, one entry a round.
-#[derive(Default)]
-struct Costs {
-    plain: Vec<Cost>,
-    spanloom: Vec<Cost>,
-}
-
-impl Costs {
-    fn push(&mut self, way: Way, cost: Cost) {
-        match way {
-            Way::Plain => self.plain.push(cost),
-            Way::Spanloom => self.spanloom.push(cost),
-        }
+fn cargo_home() -> PathBuf {
+    match variable("CARGO_HOME") {
+        unset if unset.is_empty() => Path::new(&variable("HOME")).join(".cargo"),
+        set => set.into(),
     }
 }
 
-fn measure(arguments: &Arguments, home: &Path) -> Result<(Costs, Costs)> {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/app");
-    copy(&fixture, home)?;
-    run(home, Command::new("cargo").args(["fetch", "--quiet"]))?;
-    let (mut clean, mut edited) = (Costs::default(), Costs::default());
-    for round in 0..=arguments.rounds {
-        let mut ways = [Way::Plain, Way::Spanloom];
-        ways.rotate_left(round % 2);
-        for way in ways {
-            std::fs::remove_dir_all(home.join("target")).ok();
-            let cost = build(arguments, home, way)?;
-            if round > 0 {
-                clean.push(way, cost);
-            }
-            let mut sum = Cost::default();
-            for n in 0..EDITS {
-                edit(home, round * EDITS + n)?;
-                let cost = build(arguments, home, way)?;
-                sum.cpu_s += cost.cpu_s;
-                sum.wall_s += cost.wall_s;
-            }
-            // The mean, since the clock of CPU time ticks as slowly as what is to be seen.
-            let mean = Cost {
-                cpu_s: sum.cpu_s / EDITS as f64,
-                wall_s: sum.wall_s / EDITS as f64,
-            };
-            if round > 0 {
-                edited.push(way, mean);
+fn measure(arguments: &Arguments, home: &Path) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for program in &PROGRAMS {
+        let home = home.join(program.name);
+        program.place(&home)?;
+        run(&home, Command::new("cargo").args(["fetch", "--quiet"]))?;
+        let clean = pair(arguments, &home, 0)?;
+        figures.push(Figure {
+            name: format!("{}, clean", program.name),
+            bar: 1.10,
+            pairs: vec![clean],
+        });
+        let original = std::fs::read_to_string(home.join(program.file))?;
+        let mut pairs = Vec::new();
+        // The first edit warms caches and is not counted.
+        for n in 0..=arguments.edits {
+            program.edit(&home, &original, n)?;
+            let pair = pair(arguments, &home, n)?;
+            if n > 0 {
+                pairs.push(pair);
             }
         }
-        writeln!(
-            std::io::stderr(),
-            "round {round} of {} done",
-            arguments.rounds
-        )?;
+        figures.push(Figure {
+            name: format!("{}, after an edit", program.name),
+            bar: 1.05,
+            pairs,
+        });
+        writeln!(std::io::stderr(), "{} done", program.name)?;
     }
-    Ok((clean, edited))
+    Ok(figures)
+}
+
+/// Builds both ways; which goes first is another at each number.
+fn pair(arguments: &Arguments, home: &Path, n: usize) -> Result<Pair> {
+    let of = |way| build(arguments, home, way);
+    Ok(match n % 2 {
+        0 => {
+            let plain = of(Way::Plain)?;
+            let spanloom = of(Way::Spanloom)?;
+            Pair { plain, spanloom }
+        }
+        _ => {
+            let spanloom = of(Way::Spanloom)?;
+            let plain = of(Way::Plain)?;
+            Pair { plain, spanloom }
+        }
+    })
 }
 
 fn build(arguments: &Arguments, home: &Path, way: Way) -> Result<Cost> {
@@ -156,20 +189,42 @@ fn build(arguments: &Arguments, home: &Path, way: Way) -> Result<Cost> {
     run(home, command.args(["build", "--quiet", "--offline"]))
 }
 
-/// Changes what the application does, so that it is compiled and linked anew.
-fn edit(home: &Path, n: usize) -> Result<()> {
-    let path = home.join("front/src/main.rs");
-    let text = std::fs::read_to_string(&path)?;
-    let (before, after) = text
-        .split_once("format!(\"hello")
-        .context("the fixture greets")?;
-    let after = after
-        .split_once(" {name}")
-        .map_or(after, |(_, after)| after);
-    Ok(std::fs::write(
-        &path,
-        format!("{before}format!(\"hello{n} {{name}}{after}"),
-    )?)
+impl Program {
+    /// Puts the program's sources into a folder.
+    fn place(&self, home: &Path) -> Result<()> {
+        let Some(version) = self.version else {
+            let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/app");
+            return copy(&fixture, home);
+        };
+        // Cargo unpacks whatever is depended on, if only to say that it is no library.
+        let asking = home.join("asking");
+        std::fs::create_dir_all(asking.join("src"))?;
+        std::fs::write(asking.join("src/lib.rs"), "")?;
+        let manifest = format!(
+            "[package]\nname = \"asking\"\nedition = \"2024\"\n\
+             [dependencies]\n{} = \"={version}\"\n",
+            self.name
+        );
+        std::fs::write(asking.join("Cargo.toml"), manifest)?;
+        run(&asking, Command::new("cargo").args(["fetch", "--quiet"]))?;
+        std::fs::remove_dir_all(&asking)?;
+        let package = format!("{}-{version}", self.name);
+        let registries = cargo_home().join("registry/src");
+        let mut sources = std::fs::read_dir(&registries)?
+            .flatten()
+            .map(|registry| registry.path().join(&package));
+        let sources = sources
+            .find(|folder| folder.is_dir())
+            .with_context(|| format!("no {package} below {}", registries.display()))?;
+        copy(&sources, home)
+    }
+
+    /// Changes what the program says, so that it is compiled and linked anew.
+    fn edit(&self, home: &Path, original: &str, n: usize) -> Result<()> {
+        let edited = original.replacen(self.text, &format!("{}{n}", self.text), 1);
+        ensure!(edited != original, "{} is another program", self.name);
+        Ok(std::fs::write(home.join(self.file), edited)?)
+    }
 }
 
 fn run(home: &Path, command: &mut Command) -> Result<Cost> {
@@ -177,6 +232,8 @@ fn run(home: &Path, command: &mut Command) -> Result<Cost> {
     let status = command
         .current_dir(home)
         .env_remove("CARGO_TARGET_DIR")
+        // Cargo would look for the backtrace of each of its errors, also of those that nobody sees.
+        .env_remove("RUST_BACKTRACE")
         .stdout(Stdio::null())
         .status()
         .with_context(|| format!("cannot start {}", command.get_program().display()))?;
@@ -222,52 +279,76 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn median(costs: &[Cost], of: impl Fn(&Cost) -> f64) -> f64 {
-    let mut values: Vec<f64> = costs.iter().map(of).collect();
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
-fn report(arguments: &Arguments, figures: &[(&str, f64, &Costs)]) -> Result<ExitCode> {
-    let mut all_hold = true;
-    let mut rows = Vec::new();
-    let mut table = format!(
-        "{:<22}{:>12}{:>12}{:>8}{:>8}  {:<6}{:>14}{:>14}\n",
-        "median of CPU time",
-        "plain",
-        "spanloom",
-        "ratio",
-        "bar",
-        "holds",
-        "wall, plain",
-        "wall, spanloom"
-    );
-    for (name, bar, costs) in figures {
-        let cpu = |costs: &[Cost]| median(costs, |cost| cost.cpu_s);
-        let wall = |costs: &[Cost]| median(costs, |cost| cost.wall_s);
-        let (plain, spanloom) = (cpu(&costs.plain), cpu(&costs.spanloom));
-        let (plain_wall, spanloom_wall) = (wall(&costs.plain), wall(&costs.spanloom));
-        let ratio = spanloom / plain;
-        let holds = ratio <= *bar;
-        all_hold &= holds;
-        let word = if holds { "yes" } else { "no" };
-        writeln!(
-            table,
-            "{name:<22}{plain:>10.3} s{spanloom:>10.3} s{ratio:>8.3}{bar:>8.2}  {word:<6}{plain_wall:>12.2} s{spanloom_wall:>12.2} s"
-        )?;
-        rows.push(json!({
-            "figure": name, "plain_cpu_s": plain, "spanloom_cpu_s": spanloom, "ratio": ratio, "bar": bar,
-            "holds": holds, "plain_wall_s": plain_wall, "spanloom_wall_s": spanloom_wall,
-        }));
+impl Figure {
+    fn median(&self, of: impl Fn(&Pair) -> f64) -> f64 {
+        median(self.pairs.iter().map(of).collect())
     }
-    let text = match arguments.json {
-        true => format!("{}\n", serde_json::to_string_pretty(&rows)?),
-        false => table,
+
+    fn ratio(&self) -> f64 {
+        self.median(|pair| pair.spanloom.cpu_s / pair.plain.cpu_s)
+    }
+
+    fn holds(&self) -> bool {
+        self.ratio() <= self.bar
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{:<28}{:>6}{:>10.3} s{:>10.3} s{:>8.3}{:>8.2}  {:<6}{:>12.2} s{:>14.2} s\n",
+            self.name,
+            self.pairs.len(),
+            self.median(|pair| pair.plain.cpu_s),
+            self.median(|pair| pair.spanloom.cpu_s),
+            self.ratio(),
+            self.bar,
+            if self.holds() { "yes" } else { "no" },
+            self.median(|pair| pair.plain.wall_s),
+            self.median(|pair| pair.spanloom.wall_s),
+        )
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "figure": self.name,
+            "pairs": self.pairs.len(),
+            "plain_cpu_s": self.median(|pair| pair.plain.cpu_s),
+            "spanloom_cpu_s": self.median(|pair| pair.spanloom.cpu_s),
+            "ratio": self.ratio(),
+            "bar": self.bar,
+            "holds": self.holds(),
+            "plain_wall_s": self.median(|pair| pair.plain.wall_s),
+            "spanloom_wall_s": self.median(|pair| pair.spanloom.wall_s),
+        })
+    }
+}
+
+fn report(arguments: &Arguments, figures: &[Figure]) -> Result<ExitCode> {
+    let text = if arguments.json {
+        let rows: Vec<_> = figures.iter().map(Figure::json).collect();
+        format!("{}\n", serde_json::to_string_pretty(&rows)?)
+    } else {
+        let head = format!(
+            "{:<28}{:>6}{:>12}{:>12}{:>8}{:>8}  {:<6}{:>14}{:>16}\n",
+            "medians of CPU time",
+            "pairs",
+            "plain",
+            "spanloom",
+            "ratio",
+            "bar",
+            "holds",
+            "wall, plain",
+            "wall, spanloom"
+        );
+        head + &figures.iter().map(Figure::line).collect::<String>()
     };
     std::io::stdout().write_all(text.as_bytes())?;
-    Ok(if all_hold {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    Ok(match figures.iter().all(Figure::holds) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     })
 }

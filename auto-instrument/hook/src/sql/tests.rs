@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::db::summary;
 use cases::CASES;
-use writers::{is_secret, pieces, text, STRANGE, WRITERS};
+use writers::{STRANGE, WRITERS, is_secret, pieces, text};
 
 #[test]
 fn literals_are_hidden_in_each_database_and_where_it_is_unknown() {

@@ -328,7 +328,7 @@ impl<'a> Unit<'a> {
             .arg(format!(
                 "--remap-path-prefix={}={}",
                 copy.folder.trim_end_matches('/'),
-                copy.home.trim_end_matches('/')
+                copy.shown.trim_end_matches('/')
             ))
             .stderr(Stdio::piped());
         let mut child = command
@@ -391,21 +391,29 @@ struct Copy {
     root: String,
     /// The copy's folder, with a slash at the end.
     folder: String,
-    /// What the compiler is to say instead: as the original root was given, with a slash or empty.
+    /// What it is a copy of: as the original root was given, with a slash or empty.
     home: String,
+    /// What the compiler is to say instead, which the user may have changed as well.
+    shown: String,
     originals: Originals,
 }
 
 impl Copy {
     fn make(unit: &Unit, package: &Package, root: &Path, rewrite: &Rewrite) -> Result<Self> {
         let session = unit.session;
-        let home = [&session.workspace, &package.folder]
-            .into_iter()
-            .find(|home| {
-                root.starts_with(home)
-                    && (*home == &package.folder || session.members.contains(&package.folder))
-            })
-            .map_or_else(|| root.parent().unwrap_or(root).to_owned(), Clone::clone);
+        // Cargo may have come to the workspace over a link that the current folder does not show.
+        let above_root = |folder: &Path| match root.starts_with(folder) {
+            true => Some(folder.to_owned()),
+            false => folder
+                .canonicalize()
+                .ok()
+                .filter(|real| root.starts_with(real)),
+        };
+        let is_member = session.members.contains(&package.folder);
+        let workspace = is_member.then(|| above_root(&session.workspace)).flatten();
+        let home = workspace
+            .or_else(|| above_root(&package.folder))
+            .unwrap_or_else(|| root.parent().unwrap_or(root).to_owned());
         let shadow = Shadow {
             home,
             folder: session
@@ -423,12 +431,13 @@ impl Copy {
             .strip_suffix(&inside)
             .context("the crate root is at an odd place")?
             .to_owned();
+        let shown = unit.invocation.remapped(&prefix);
         let mut originals = Originals::default();
         let mut texts = BTreeMap::new();
         for (path, (text, edits)) in &rewrite.files {
             // What lies outside the tree that is mirrored stays as it is.
             if let Ok(inside) = path.strip_prefix(&shadow.home) {
-                originals.add(format!("{prefix}{}", inside.display()), text, edits);
+                originals.add(format!("{shown}{}", inside.display()), text, edits);
                 texts.insert(path.clone(), edits.apply(text));
             }
         }
@@ -437,6 +446,7 @@ impl Copy {
             root: shadow.path(root).display().to_string(),
             folder: format!("{}/", shadow.folder.display()),
             home: prefix,
+            shown,
             originals,
         })
     }

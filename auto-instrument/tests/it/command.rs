@@ -244,3 +244,30 @@ fn a_workspace_behind_a_link_gets_its_spans() {
     let output = spanloom_at(outside.path(), &arguments, &[]);
     assert_eq!(text(&output), "found\n");
 }
+
+#[test]
+fn a_function_that_does_not_compile_with_a_span_costs_only_its_own() {
+    let (_one, folder) = changing();
+    let library = "pub type Result = u8;\npub async fn odd() -> Result {\n    1\n}\n\
+                   pub async fn even() -> Result { 2 }\npub async fn fine() {}\n";
+    restore(&folder.join("src/lib.rs"), library.as_bytes());
+    let output = spanloom_at(&folder, &["build"], &[]);
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    let word =
+        "warning: spanloom: one 0.1.0: no span for odd, even, which does not compile with one";
+    assert!(
+        said.contains(word) && !said.contains("gets no spans"),
+        "{said}"
+    );
+    let matched = std::fs::read(folder.join("target/spanloom/matched.json")).unwrap();
+    let matched: serde_json::Value = serde_json::from_slice(&matched).unwrap();
+    let has = |key: &str, names: &[&str]| {
+        let mut reports = matched.as_array().unwrap().iter();
+        reports.any(|report| report[key] == serde_json::json!(names))
+    };
+    assert!(
+        has("left_out", &["odd", "even"]) && has("functions", &["fine"]),
+        "{matched}"
+    );
+}

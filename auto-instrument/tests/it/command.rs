@@ -107,7 +107,16 @@ fn without_a_workspace_it_is_cargo() {
     same(&["help", "locate-project"]);
     let made = spanloom_at(folder.path(), &["new", "--vcs", "none", "made"], &[]);
     assert!(made.status.success(), "{}", text(&made));
-    assert!(folder.path().join("made/src/main.rs").is_file());
+    let made = folder.path().join("made");
+    assert!(made.join("src/main.rs").is_file());
+    assert!(spanloom_at(&made, &["check"], &[]).status.success());
+    // As Cargo marks a folder that is not worth a backup.
+    assert!(made.join("target/CACHEDIR.TAG").is_file());
+    std::fs::remove_dir_all(made.join("target")).unwrap();
+    let elsewhere = spanloom_at(&made, &["check", "--target-dir", "../elsewhere"], &[]);
+    assert!(elsewhere.status.success(), "{}", text(&elsewhere));
+    assert!(folder.path().join("elsewhere/spanloom/debug").is_dir());
+    assert!(!made.join("target").exists());
     restore(&folder.path().join("Cargo.toml"), b"[package\n");
     same(&["check"]);
 }

@@ -315,7 +315,7 @@ impl<'a> Unit<'a> {
             let Attempt::Failed(failure) = &attempt else {
                 if !left_out.is_empty() {
                     warn(&format!(
-                        "{} {}: no span for {}, which does not compile with one",
+                        "{} {}: functions that do not compile with a span have none: {}",
                         package.name,
                         package.version,
                         left_out.join(", ")

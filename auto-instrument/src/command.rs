@@ -175,13 +175,13 @@ impl Options {
         let installs = command == "install" && !words.iter().any(is_local);
         let settings = settings(&words);
         let workspace = match installs {
-            true => nowhere(),
-            false => workspace(&words, &settings, &tool),
+            true => nowhere(target_directory),
+            false => workspace(&words, &settings, &tool, target_directory.as_deref()),
         };
         let Ok(workspace) = workspace else {
             return self.plain_cargo();
         };
-        let base = target_directory.unwrap_or(workspace.target_directory);
+        let base = workspace.target_directory;
         let passes = installs && base == passing_folder();
         if passes {
             // It must not be there yet: others may write to the folder that it is in.
@@ -363,7 +363,12 @@ impl Package {
 }
 
 /// The workspace that a command's arguments mean.
-fn workspace(words: &[String], settings: &[String], tool: &str) -> Result<Workspace> {
+fn workspace(
+    words: &[String],
+    settings: &[String],
+    tool: &str,
+    target_directory: Option<&Path>,
+) -> Result<Workspace> {
     let mut manifest = None;
     let mut rest = words.iter();
     while let Some(argument) = rest.next() {
@@ -381,8 +386,9 @@ fn workspace(words: &[String], settings: &[String], tool: &str) -> Result<Worksp
     }
     let mut asker = vec![cargo()];
     asker.extend_from_slice(settings);
-    Workspace::find(manifest.as_deref(), asker, tool.to_owned(), || {
-        let metadata = Metadata::of_members(manifest.as_deref(), settings)?;
+    let (manifest, tool) = (manifest.as_deref(), tool.to_owned());
+    Workspace::find(manifest, asker, tool, target_directory, || {
+        let metadata = Metadata::of_members(manifest, settings)?;
         Ok(Workspace {
             members: metadata.packages.iter().map(Package::folder).collect(),
             root: metadata.workspace_root,
@@ -392,11 +398,15 @@ fn workspace(words: &[String], settings: &[String], tool: &str) -> Result<Worksp
 }
 
 /// For `install NAME`, which needs no workspace, and whose build is left behind nowhere.
-fn nowhere() -> Result<Workspace> {
-    let given = variable("CARGO_TARGET_DIR").or_else(|| variable("CARGO_BUILD_TARGET_DIR"));
+fn nowhere(target_directory: Option<PathBuf>) -> Result<Workspace> {
+    let by_environment = || {
+        let given = variable("CARGO_TARGET_DIR").or_else(|| variable("CARGO_BUILD_TARGET_DIR"));
+        given.map(PathBuf::from)
+    };
+    let given = target_directory.or_else(by_environment);
     Ok(Workspace {
         members: Vec::new(),
-        target_directory: given.map_or_else(passing_folder, PathBuf::from),
+        target_directory: given.unwrap_or_else(passing_folder),
         root: std::env::current_dir()?,
     })
 }

@@ -18,6 +18,7 @@ pub(crate) struct Originals {
 struct Mark {
     /// Byte offset in the copy.
     at: usize,
+    original_at: usize,
     length: usize,
     line: u64,
     text: String,
@@ -42,6 +43,7 @@ impl Originals {
             let after = original.get(insertion.at..).unwrap_or_default();
             let mark = Mark {
                 at: insertion.at + shift,
+                original_at: insertion.at,
                 length: insertion.text.len(),
                 line: before.bytes().filter(|byte| *byte == b'\n').count() as u64 + 1,
                 text: insertion.text.clone(),
@@ -74,6 +76,39 @@ impl Originals {
         match text.contains("spanloom_hook") {
             true => Message::Foreign,
             false => Message::Right(text),
+        }
+    }
+
+    /// The insertions at which an error points: file names as messages have them, and offsets in the
+    /// originals. Empty for what is no error.
+    pub(crate) fn blamed(&self, line: &str) -> Vec<(String, usize)> {
+        let mut found = Vec::new();
+        if line.contains("\"level\":\"error\"")
+            && let Ok(message) = serde_json::from_str::<Value>(line)
+        {
+            let spans = message["spans"].as_array().into_iter().flatten();
+            // The others say what it has to do with the error.
+            for span in spans.filter(|span| span["is_primary"] == true) {
+                self.blame(span, &mut found);
+            }
+        }
+        found
+    }
+
+    /// Looks at a span, and at those of the macros that it comes from.
+    fn blame(&self, value: &Value, found: &mut Vec<(String, usize)>) {
+        let Some(fields) = value.as_object() else {
+            return;
+        };
+        let name = fields.get("file_name").and_then(Value::as_str);
+        let start = fields.get("byte_start").and_then(Value::as_u64);
+        if let (Some(name), Some(start)) = (name, start) {
+            let holds = |mark: &&Mark| (mark.at..mark.at + mark.length).contains(&(start as usize));
+            let marks = self.files.get(name).into_iter().flatten().filter(holds);
+            found.extend(marks.map(|mark| (name.to_owned(), mark.original_at)));
+        }
+        for field in fields.values() {
+            self.blame(field, found);
         }
     }
 
@@ -145,7 +180,7 @@ mod tests {
     }
 
     fn message(line: u64, start: u64, rendered: &str) -> String {
-        let span = json!({"file_name": "src/lib.rs", "line_start": line, "line_end": line, "byte_start": start, "byte_end": start + 1});
+        let span = json!({"file_name": "src/lib.rs", "line_start": line, "line_end": line, "byte_start": start, "byte_end": start + 1, "is_primary": true});
         json!({"message": "m", "spans": [span], "rendered": rendered}).to_string()
     }
 
@@ -175,6 +210,18 @@ mod tests {
             originals().translate(&message(4, 50, "4 | fn g()")),
             Message::Foreign
         );
+    }
+
+    #[test]
+    fn an_error_at_an_insertion_blames_it() {
+        let of_level = |level: &str, start: u64| {
+            let line =
+                message(1, start, "x").replacen('{', &format!("{{\"level\":\"{level}\","), 1);
+            originals().blamed(&line)
+        };
+        assert_eq!(of_level("error", 12), [("src/lib.rs".to_owned(), 8)]);
+        assert_eq!(of_level("error", 3), []);
+        assert_eq!(of_level("warning", 12), []);
     }
 
     #[test]

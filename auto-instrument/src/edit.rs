@@ -50,6 +50,14 @@ impl Edits {
         self.insertions.extend(other.insertions);
     }
 
+    /// Takes the insertions of `others` out again.
+    pub(crate) fn remove(&mut self, others: &Self) {
+        for other in &others.insertions {
+            let place = self.insertions.iter().position(|one| one == other);
+            place.map(|place| self.insertions.remove(place));
+        }
+    }
+
     /// The text with everything inserted.
     #[must_use]
     pub fn apply(&self, original: &str) -> String {
@@ -86,6 +94,17 @@ mod tests {
             edits.apply(original),
             "fn a() { one   two\n    b()\n} after\n\nmod last {}"
         );
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_the_rest() {
+        let (mut all, mut some) = (Edits::default(), Edits::default());
+        all.insert(1, "x");
+        some.insert(1, "y");
+        some.insert(2, "z");
+        all.extend(some.clone());
+        all.remove(&some);
+        assert_eq!(all.apply("ab"), "axb");
     }
 
     #[test]

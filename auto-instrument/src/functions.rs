@@ -76,7 +76,15 @@ impl Default for Selection {
 #[derive(Debug, Default)]
 pub(crate) struct Chosen {
     pub(crate) edits: Edits,
-    pub(crate) names: Vec<String>,
+    pub(crate) taken: Vec<Taken>,
+}
+
+/// A function that gets a span.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) name: String,
+    /// Its part of the file's insertions.
+    pub(crate) edits: Edits,
 }
 
 /// Chooses functions of a file and prepares the insertions.
@@ -126,8 +134,9 @@ impl Chooser<'_> {
             Some(of) => format!("{of}::{name}"),
             None => name.to_owned(),
         };
-        self.insert(&name, attributes, signature, block);
-        self.chosen.names.push(name);
+        let edits = self.insertions(&name, attributes, signature, block);
+        self.chosen.edits.extend(edits.clone());
+        self.chosen.taken.push(Taken { name, edits });
     }
 
     fn wants(
@@ -150,18 +159,18 @@ impl Chooser<'_> {
         }
     }
 
-    fn insert(
-        &mut self,
+    fn insertions(
+        &self,
         name: &str,
         attributes: &[Attribute],
         signature: &Signature,
         block: &Block,
-    ) {
-        let (hook, edits) = (self.hook, &mut self.chosen.edits);
+    ) -> Edits {
+        let (hook, mut edits) = (self.hook, Edits::default());
         let start = body_start(attributes, block);
         if signature.asyncness.is_none() {
             edits.insert(start, &format!(" {hook}::enter!(\"{name}\");"));
-            return;
+            return edits;
         }
         let (future, returns) = match &signature.output {
             ReturnType::Default => ("Function", " ()".to_owned()),
@@ -176,7 +185,7 @@ impl Chooser<'_> {
         let kept = lean::kept(attributes, signature, block).filter(|_| self.may_be_lean);
         let (kept, close) = match kept {
             Some(kept) => {
-                lean::write(signature, hook, edits);
+                lean::write(signature, hook, &mut edits);
                 (kept, " } }")
             }
             None => (String::new(), " }.await }"),
@@ -186,6 +195,7 @@ impl Chooser<'_> {
         edits.insert(start, &open);
         // The body's own brace closes the block, so that it keeps its column.
         edits.insert(after(block.brace_token.span.close()), close);
+        edits
     }
 }
 
@@ -367,7 +377,8 @@ mod tests {
 
     fn names(source: &str, selection: Selection) -> Vec<String> {
         let ast = syn::parse_file(source).expect("test source");
-        choose(&ast, selection, "::spanloom_hook").names
+        let chosen = choose(&ast, selection, "::spanloom_hook");
+        chosen.taken.into_iter().map(|one| one.name).collect()
     }
 
     #[test]

@@ -83,6 +83,11 @@ fn compile(rustc: &Path, target: Option<&str>, folder: &Path, library: &Path) ->
         // Of every profile: optimised and in one piece it costs half as much to link, after every edit.
         .args(["-C", "opt-level=2", "-C", "codegen-units=1"])
         .args(["-C", "metadata=spanloom", "--cap-lints", "allow"])
+        // A program tells nobody where it was built, and is the same wherever that was.
+        .arg(format!(
+            "--remap-path-prefix={}=spanloom-hook",
+            folder.join("src").display()
+        ))
         .arg("-o")
         .arg(&unfinished)
         .arg(folder.join("src/lib.rs"))

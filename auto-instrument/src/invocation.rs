@@ -27,6 +27,8 @@ pub(crate) struct Invocation {
     pub(crate) is_query: bool,
     /// As they were given: `feature="std"`.
     pub(crate) cfgs: Vec<String>,
+    /// Beginnings of paths, and what the compiler is to say instead.
+    pub(crate) remaps: Vec<(String, String)>,
     pub(crate) json: bool,
 }
 
@@ -67,31 +69,23 @@ impl Invocation {
                 "--print" | "-V" | "--version" | "-v" | "-vV" | "--explain" => {
                     invocation.is_query = true;
                 }
-                "--crate-name" | "--crate-type" | "--edition" | "--target" | "--out-dir"
-                | "--emit" | "-C" | "--codegen" | "--cfg" | "--error-format" => {
+                "--crate-name"
+                | "--crate-type"
+                | "--edition"
+                | "--target"
+                | "--out-dir"
+                | "--emit"
+                | "-C"
+                | "--codegen"
+                | "--cfg"
+                | "--error-format"
+                | "--remap-path-prefix" => {
                     let value = inline.or_else(|| rest.next()).unwrap_or_default();
                     invocation.note(flag, value);
                 }
-                "--extern"
-                | "-L"
-                | "-l"
-                | "-A"
-                | "-W"
-                | "-D"
-                | "-F"
-                | "--cap-lints"
-                | "--check-cfg"
-                | "--json"
-                | "--remap-path-prefix"
-                | "-o"
-                | "--sysroot"
-                | "--diagnostic-width"
-                | "-Z"
-                | "--color"
-                | "--allow"
-                | "--warn"
-                | "--deny"
-                | "--forbid"
+                "--extern" | "-L" | "-l" | "-A" | "-W" | "-D" | "-F" | "--cap-lints"
+                | "--check-cfg" | "--json" | "-o" | "--sysroot" | "--diagnostic-width" | "-Z"
+                | "--color" | "--allow" | "--warn" | "--deny" | "--forbid"
                     if inline.is_none() =>
                 {
                     rest.next();
@@ -114,6 +108,11 @@ impl Invocation {
             "--out-dir" => self.out_dir = Some(PathBuf::from(value)),
             "--emit" => self.emits.extend(value.split(',').map(str::to_owned)),
             "--error-format" => self.json = value == "json",
+            "--remap-path-prefix" => {
+                let pair = value.rsplit_once('=');
+                self.remaps
+                    .extend(pair.map(|(from, to)| (from.to_owned(), to.to_owned())));
+            }
             "--cfg" => self.cfgs.push(value.to_owned()),
             _ => {
                 if let Some(extra) = value.strip_prefix("extra-filename=") {
@@ -147,6 +146,20 @@ impl Invocation {
                 let name = format!("{}{}.d", self.crate_name.as_deref()?, self.extra_filename);
                 Some(self.out_dir.clone()?.join(name))
             }
+        }
+    }
+
+    /// A path as the compiler shows it: the last beginning that fits is replaced.
+    pub(crate) fn remapped(&self, path: &str) -> String {
+        let fitting = self.remaps.iter().rev().find_map(|(from, to)| {
+            let rest = Path::new(path).strip_prefix(from).ok()?;
+            Some(Path::new(to).join(rest).display().to_string())
+        });
+        match fitting {
+            // Joining parts of a path forgets a slash at its end.
+            Some(shown) if path.ends_with('/') => format!("{}/", shown.trim_end_matches('/')),
+            Some(shown) => shown,
+            None => path.to_owned(),
         }
     }
 
@@ -232,6 +245,18 @@ mod tests {
             (check.unit(), build.unit()),
             ("a-1.check".into(), "a-1".into())
         );
+    }
+
+    #[test]
+    fn a_path_is_shown_as_the_last_fitting_remap_says() {
+        let remaps = invocation(
+            "a.rs --remap-path-prefix /home=/h --remap-path-prefix=/home/me=/m --remap-path-prefix /x=/y",
+        );
+        assert_eq!(remaps.remapped("/home/me/a/"), "/m/a/");
+        assert_eq!(remaps.remapped("/home/you"), "/h/you");
+        assert_eq!(remaps.remapped("/home/me/"), "/m/");
+        assert_eq!(remaps.remapped("/homes/"), "/homes/");
+        assert_eq!(remaps.remapped(""), "");
     }
 
     #[test]

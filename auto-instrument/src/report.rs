@@ -22,6 +22,9 @@ pub(crate) struct Report {
     pub(crate) missed: BTreeMap<String, String>,
     /// Functions that became spans.
     pub(crate) functions: Vec<String>,
+    /// Functions that did not compile with a span.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left_out: Vec<String>,
     /// Why the crate was compiled as it is, when the rewritten one did not compile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fallback: Option<String>,

@@ -1,12 +1,12 @@
 //! From a crate's sources and its rules to what is inserted where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::cfg::is_no_std;
 use crate::depth;
 use crate::edit::Edits;
-use crate::functions::{self, Selection};
+use crate::functions::{self, Selection, Taken};
 use crate::modules::{self, Source};
 use crate::places;
 use crate::rules::Rule;
@@ -19,7 +19,8 @@ pub(crate) const HOOK: &str = "spanloom_hook";
 pub(crate) struct Rewrite {
     /// Edits and original text of each file that changes.
     pub(crate) files: BTreeMap<PathBuf, (String, Edits)>,
-    pub(crate) functions: Vec<String>,
+    /// The functions that get spans, with their files.
+    pub(crate) functions: Vec<(PathBuf, Taken)>,
     pub(crate) matched: Vec<String>,
     /// Rules that were meant for this crate but found no place, with the reason.
     pub(crate) missed: Vec<(String, String)>,
@@ -29,6 +30,30 @@ impl Rewrite {
     /// Whether the copy calls the hook.
     pub(crate) fn has_calls(&self) -> bool {
         !self.functions.is_empty() || !self.matched.is_empty()
+    }
+
+    /// The functions that get spans.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let functions = self.functions.iter();
+        functions.map(|(_, taken)| taken.name.clone()).collect()
+    }
+
+    /// Leaves functions out that have an insertion at one of these places, and returns their names.
+    pub(crate) fn leave_out(&mut self, places: &BTreeSet<(PathBuf, usize)>) -> Vec<String> {
+        let files = &mut self.files;
+        let is_meant = |(path, taken): &mut (PathBuf, Taken)| {
+            let insertions = taken.edits.sorted();
+            let mut offsets = insertions.iter().map(|insertion| insertion.at);
+            offsets.any(|at| places.contains(&(path.clone(), at)))
+        };
+        let left = self.functions.extract_if(.., is_meant);
+        left.map(|(path, taken)| {
+            if let Some((_, edits)) = files.get_mut(&path) {
+                edits.remove(&taken.edits);
+            }
+            taken.name
+        })
+        .collect()
     }
 }
 
@@ -57,7 +82,10 @@ pub(crate) fn plan(
         }
         for source in sources {
             let mut chosen = functions::choose(&source.ast, selection, &hook);
-            rewrite.functions.extend(chosen.names);
+            let taken = chosen.taken.into_iter();
+            rewrite
+                .functions
+                .extend(taken.map(|one| (source.path.clone(), one)));
             if source.path == root {
                 depth::raise(&source, &mut chosen.edits);
             }

@@ -48,11 +48,13 @@ struct Stamp {
 
 impl Workspace {
     /// Of the manifest that is given, or of the nearest one above the current folder. `ask` is called
-    /// when nothing is remembered, or something has changed since.
+    /// when nothing is remembered, or something has changed since; what was asked for as the target
+    /// folder is it, whatever the answer.
     pub(crate) fn find(
         manifest: Option<&Path>,
         cargo: Vec<String>,
         tool: String,
+        target_directory: Option<&Path>,
         ask: impl FnOnce() -> Result<Self>,
     ) -> Result<Self> {
         let here = std::env::current_dir()?;
@@ -63,14 +65,25 @@ impl Workspace {
                 .map(|folder| folder.join("Cargo.toml"))
                 .find(|path| path.is_file()),
         };
+        let ask = || {
+            let mut workspace = ask()?;
+            if let Some(given) = target_directory {
+                workspace.target_directory = here.join(given);
+            }
+            Ok(workspace)
+        };
         // Without one Cargo has an error to report.
         let Some(manifest) = manifest else {
             return ask();
         };
+        let mut target_directories = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].map(variable);
+        if let Some(given) = target_directory {
+            target_directories[0] = Some(given.display().to_string());
+        }
         let question = Question {
             manifest,
             cargo,
-            target_directories: ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"].map(variable),
+            target_directories,
             tool,
         };
         if let Some(known) = question.remembered(&here) {
@@ -78,6 +91,7 @@ impl Workspace {
         }
         let workspace = ask()?;
         // Where nothing can be written, Cargo is asked each time.
+        mark_as_cache(&workspace.target_directory);
         let _ = question.remember(&here, &workspace);
         Ok(workspace)
     }
@@ -169,6 +183,16 @@ impl Stamp {
     }
 }
 
+/// Tells backups what Cargo tells them of a target folder that it makes itself.
+fn mark_as_cache(target: &Path) {
+    let tag = "Signature: 8a477f597d28d172789f06886806bc55\n\
+               # This file is a cache directory tag created by cargo spanloom.\n";
+    // What cannot be written now cannot be built either, which is an error then.
+    if !target.exists() && std::fs::create_dir_all(target).is_ok() {
+        let _ = std::fs::write(target.join("CACHEDIR.TAG"), tag);
+    }
+}
+
 /// Whether the list of members, or that of exclusions, has a pattern in it.
 fn has_pattern(manifest: &str) -> bool {
     let Ok(manifest) = manifest.parse::<toml::Table>() else {
@@ -204,7 +228,7 @@ mod tests {
             members: vec![home.join("a")],
         };
         let manifest = home.join("a/Cargo.toml");
-        let found = Workspace::find(Some(&manifest), vec![], tool.to_owned(), || {
+        let found = Workspace::find(Some(&manifest), vec![], tool.to_owned(), None, || {
             asked = true;
             Ok(workspace.clone())
         });

@@ -1,6 +1,6 @@
 //! The compiler wrapper: what Cargo calls instead of the compiler, once a unit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -209,7 +209,7 @@ impl<'a> Unit<'a> {
             return Ok(None);
         }
         let root = std::env::current_dir()?.join(root);
-        let Some(rewrite) = with_room(|| {
+        let Some(mut rewrite) = with_room(|| {
             rewrite::plan(
                 &root,
                 self.invocation.edition.as_deref(),
@@ -226,11 +226,14 @@ impl<'a> Unit<'a> {
         };
         let mut report = self.report(package, &rewrite);
         let outcome = if rewrite.files.is_empty() {
-            Ok(Attempt::Failed(None))
+            Ok(Attempt::Failed(Failure::default()))
         } else if let Some(why) = self.is_skipped() {
-            Ok(Attempt::Failed(why))
+            Ok(Attempt::Failed(Failure {
+                why,
+                ..Failure::default()
+            }))
         } else {
-            self.compile_copy(package, &root, &rewrite)
+            self.compile_copies(package, &root, &mut rewrite, &mut report)
         };
         let attempt = outcome.unwrap_or_else(|error| {
             warn(&format!(
@@ -238,11 +241,11 @@ impl<'a> Unit<'a> {
                 package.name, package.version
             ));
             report.fallback = Some(format!("{error:#}"));
-            Attempt::Failed(None)
+            Attempt::Failed(Failure::default())
         });
         let code = match attempt {
             Attempt::Done(code) => code,
-            Attempt::Failed(why) => {
+            Attempt::Failed(Failure { why, .. }) => {
                 let code = self.compile_original()?;
                 // When the original fails too, the mistake is the user's and shown as such.
                 let is_ours = code == ExitCode::SUCCESS && !rewrite.files.is_empty();
@@ -290,9 +293,45 @@ impl<'a> Unit<'a> {
             version: package.version.to_string(),
             matched: rewrite.matched.clone(),
             missed: rewrite.missed.iter().cloned().collect(),
-            functions: rewrite.functions.clone(),
+            functions: rewrite.names(),
+            left_out: Vec::new(),
             fallback: None,
         }
+    }
+
+    /// Compiles the copy, again without the functions at whose insertions the compiler finds errors.
+    fn compile_copies(
+        &self,
+        package: &Package,
+        root: &Path,
+        rewrite: &mut Rewrite,
+        report: &mut Report,
+    ) -> Result<Attempt> {
+        // The compiler reports errors by its own phases, of which few can be ours.
+        const ATTEMPTS_MAX: u32 = 4;
+        let mut left_out = Vec::new();
+        for _ in 0..ATTEMPTS_MAX {
+            let attempt = self.compile_copy(package, root, rewrite)?;
+            let Attempt::Failed(failure) = &attempt else {
+                if !left_out.is_empty() {
+                    warn(&format!(
+                        "{} {}: functions that do not compile with a span have none: {}",
+                        package.name,
+                        package.version,
+                        left_out.join(", ")
+                    ));
+                }
+                report.functions = rewrite.names();
+                report.left_out = left_out;
+                return Ok(attempt);
+            };
+            let left = rewrite.leave_out(&failure.blamed);
+            if left.is_empty() {
+                return Ok(attempt);
+            }
+            left_out.extend(left);
+        }
+        Ok(Attempt::Failed(Failure::default()))
     }
 
     /// Compiles the copy, a second time when the hook turned out to be damaged.
@@ -301,8 +340,9 @@ impl<'a> Unit<'a> {
         let made = hook::made(self.session, target);
         let attempt = self.compile_copy_once(package, root, rewrite)?;
         let is_damaged =
-            |why: &String| why.contains("invalid metadata files for crate `spanloom_hook`");
-        if matches!(&attempt, Attempt::Failed(Some(why)) if is_damaged(why)) {
+            |why: &String| why.contains("crate `spanloom_hook`") && why.contains(": found ");
+        if matches!(&attempt, Attempt::Failed(failure) if failure.why.as_ref().is_some_and(is_damaged))
+        {
             hook::forget(self.session, target, made);
             return self.compile_copy_once(package, root, rewrite);
         }
@@ -328,7 +368,7 @@ impl<'a> Unit<'a> {
             .arg(format!(
                 "--remap-path-prefix={}={}",
                 copy.folder.trim_end_matches('/'),
-                copy.home.trim_end_matches('/')
+                copy.shown.trim_end_matches('/')
             ))
             .stderr(Stdio::piped());
         let mut child = command
@@ -352,7 +392,10 @@ impl<'a> Unit<'a> {
                 self.skip_from_now_on(why)?;
             }
         } else {
-            return Ok(Attempt::Failed(relayed.first_error));
+            return Ok(Attempt::Failed(Failure {
+                why: relayed.first_error,
+                blamed: copy.paths_of(relayed.blamed),
+            }));
         }
         Ok(Attempt::Done(exit_code(status)))
     }
@@ -381,8 +424,16 @@ impl<'a> Unit<'a> {
 enum Attempt {
     /// The compiler's word is the last one.
     Done(ExitCode),
-    /// It does not compile, by its first error; the original must decide.
-    Failed(Option<String>),
+    /// It does not compile; the original must decide.
+    Failed(Failure),
+}
+
+#[derive(Default)]
+struct Failure {
+    /// The first error.
+    why: Option<String>,
+    /// The insertions at which errors point, by the files and offsets of the originals.
+    blamed: BTreeSet<(PathBuf, usize)>,
 }
 
 /// The copy of one unit's sources, and how its paths translate.
@@ -391,21 +442,31 @@ struct Copy {
     root: String,
     /// The copy's folder, with a slash at the end.
     folder: String,
-    /// What the compiler is to say instead: as the original root was given, with a slash or empty.
+    /// What it is a copy of: as the original root was given, with a slash or empty.
     home: String,
+    /// What the compiler is to say instead, which the user may have changed as well.
+    shown: String,
+    /// The folder that it is a copy of.
+    source: PathBuf,
     originals: Originals,
 }
 
 impl Copy {
     fn make(unit: &Unit, package: &Package, root: &Path, rewrite: &Rewrite) -> Result<Self> {
         let session = unit.session;
-        let home = [&session.workspace, &package.folder]
-            .into_iter()
-            .find(|home| {
-                root.starts_with(home)
-                    && (*home == &package.folder || session.members.contains(&package.folder))
-            })
-            .map_or_else(|| root.parent().unwrap_or(root).to_owned(), Clone::clone);
+        // Cargo may have come to the workspace over a link that the current folder does not show.
+        let above_root = |folder: &Path| match root.starts_with(folder) {
+            true => Some(folder.to_owned()),
+            false => folder
+                .canonicalize()
+                .ok()
+                .filter(|real| root.starts_with(real)),
+        };
+        let is_member = session.members.contains(&package.folder);
+        let workspace = is_member.then(|| above_root(&session.workspace)).flatten();
+        let home = workspace
+            .or_else(|| above_root(&package.folder))
+            .unwrap_or_else(|| root.parent().unwrap_or(root).to_owned());
         let shadow = Shadow {
             home,
             folder: session
@@ -423,12 +484,13 @@ impl Copy {
             .strip_suffix(&inside)
             .context("the crate root is at an odd place")?
             .to_owned();
+        let shown = unit.invocation.remapped(&prefix);
         let mut originals = Originals::default();
         let mut texts = BTreeMap::new();
         for (path, (text, edits)) in &rewrite.files {
             // What lies outside the tree that is mirrored stays as it is.
             if let Ok(inside) = path.strip_prefix(&shadow.home) {
-                originals.add(format!("{prefix}{}", inside.display()), text, edits);
+                originals.add(format!("{shown}{}", inside.display()), text, edits);
                 texts.insert(path.clone(), edits.apply(text));
             }
         }
@@ -437,8 +499,19 @@ impl Copy {
             root: shadow.path(root).display().to_string(),
             folder: format!("{}/", shadow.folder.display()),
             home: prefix,
+            shown,
+            source: shadow.home,
             originals,
         })
+    }
+
+    /// Places in files that messages name, as places in originals.
+    fn paths_of(&self, places: Vec<(String, usize)>) -> BTreeSet<(PathBuf, usize)> {
+        let path = |(name, at): (String, usize)| {
+            let inside = name.strip_prefix(&self.shown)?;
+            Some((self.source.join(inside), at))
+        };
+        places.into_iter().filter_map(path).collect()
     }
 }
 
@@ -451,6 +524,8 @@ struct Relay<'a> {
     is_foreign: bool,
     is_committed: bool,
     first_error: Option<String>,
+    /// The insertions at which errors point.
+    blamed: Vec<(String, usize)>,
 }
 
 impl<'a> Relay<'a> {
@@ -462,6 +537,7 @@ impl<'a> Relay<'a> {
             is_foreign: false,
             is_committed: false,
             first_error: None,
+            blamed: Vec::new(),
         }
     }
 
@@ -472,6 +548,7 @@ impl<'a> Relay<'a> {
             if self.first_error.is_none() {
                 self.first_error = error_in(&line);
             }
+            self.blamed.extend(self.originals.blamed(&line));
             let line = match self.originals.translate(&line) {
                 Message::Right(line) => line,
                 Message::Foreign => {

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::app::{command_at, restore, sources, spanloom_at};
 
@@ -28,7 +29,16 @@ fn main() {
 }
 "#;
 
-/// A package of its own for each test, since they run side by side.
+/// Tests that change their package, one at a time: they share it, and the hook that it compiles.
+fn changing() -> (MutexGuard<'static, ()>, PathBuf) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = package("changing");
+    std::fs::remove_file(folder.join("src/lib.rs")).ok();
+    (one, folder)
+}
+
+/// A package; tests with different ones run side by side.
 fn package(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .join("command")
@@ -50,7 +60,7 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn it_ends_as_the_program_that_it_runs() {
-    let folder = package("ends");
+    let folder = package("running");
     let run = |word: &str| spanloom_at(&folder, &["run", "--", word], &[]).status;
     assert_eq!(run("three").code(), Some(3));
     assert_eq!(run("abort").signal(), Some(6));
@@ -61,7 +71,7 @@ fn it_ends_as_the_program_that_it_runs() {
 
 #[test]
 fn a_signal_reaches_the_program_that_it_runs() {
-    let folder = package("signal");
+    let folder = package("running");
     let mut tool = command_at(&folder, &["run", "--", "wait"], &[])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -97,14 +107,23 @@ fn without_a_workspace_it_is_cargo() {
     same(&["help", "locate-project"]);
     let made = spanloom_at(folder.path(), &["new", "--vcs", "none", "made"], &[]);
     assert!(made.status.success(), "{}", text(&made));
-    assert!(folder.path().join("made/src/main.rs").is_file());
+    let made = folder.path().join("made");
+    assert!(made.join("src/main.rs").is_file());
+    assert!(spanloom_at(&made, &["check"], &[]).status.success());
+    // As Cargo marks a folder that is not worth a backup.
+    assert!(made.join("target/CACHEDIR.TAG").is_file());
+    std::fs::remove_dir_all(made.join("target")).unwrap();
+    let elsewhere = spanloom_at(&made, &["check", "--target-dir", "../elsewhere"], &[]);
+    assert!(elsewhere.status.success(), "{}", text(&elsewhere));
+    assert!(folder.path().join("elsewhere/spanloom/debug").is_dir());
+    assert!(!made.join("target").exists());
     restore(&folder.path().join("Cargo.toml"), b"[package\n");
     same(&["check"]);
 }
 
 #[test]
 fn what_another_build_left_half_written_is_no_error() {
-    let folder = package("half");
+    let (_one, folder) = changing();
     assert!(spanloom_at(&folder, &["check"], &[]).status.success());
     let matched = folder.join("target/spanloom/matched.json");
     let before = std::fs::read(&matched).unwrap();
@@ -131,7 +150,7 @@ fn builds_with_spans(folder: &Path) {
 
 #[test]
 fn a_hook_that_was_damaged_is_made_anew() {
-    let folder = package("damaged");
+    let (_one, folder) = changing();
     builds_with_spans(&folder);
     let mut n_damaged = 0;
     for hook in std::fs::read_dir(folder.join("target/spanloom/hook")).unwrap() {
@@ -148,7 +167,7 @@ fn a_hook_that_was_damaged_is_made_anew() {
 
 #[test]
 fn a_mistake_that_the_compiler_finds_late_is_shown_once_and_costs_no_spans_later() {
-    let folder = package("late");
+    let (_one, folder) = changing();
     let library = folder.join("src/lib.rs");
     let right = "pub async fn traced() {}\n";
     let wrong = "pub fn late() { unsafe { std::arch::asm!(\"no instruction\") } }\n";
@@ -217,4 +236,46 @@ fn an_installation_leaves_nothing_where_it_was_asked_for() {
     for name in ["here", "temporary"] {
         assert_eq!(std::fs::read_dir(path(name)).unwrap().count(), 0, "{name}");
     }
+}
+
+#[test]
+fn a_workspace_behind_a_link_gets_its_spans() {
+    let (_one, folder) = changing();
+    let main =
+        "pub async fn traced() {}\nfn main() { println!(\"{}\", include_str!(\"../text\")); }\n";
+    restore(&folder.join("src/main.rs"), main.as_bytes());
+    restore(&folder.join("text"), b"found");
+    let outside = tempfile::tempdir().unwrap();
+    let link = outside.path().join("link");
+    std::os::unix::fs::symlink(&folder, &link).unwrap();
+    let manifest = link.join("Cargo.toml");
+    let arguments = ["run", "-q", "--manifest-path", manifest.to_str().unwrap()];
+    let output = spanloom_at(outside.path(), &arguments, &[]);
+    assert_eq!(text(&output), "found\n");
+}
+
+#[test]
+fn a_function_that_does_not_compile_with_a_span_costs_only_its_own() {
+    let (_one, folder) = changing();
+    let library = "pub type Result = u8;\npub async fn odd() -> Result {\n    1\n}\n\
+                   pub async fn even() -> Result { 2 }\npub async fn fine() {}\n";
+    restore(&folder.join("src/lib.rs"), library.as_bytes());
+    let output = spanloom_at(&folder, &["build"], &[]);
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    let word = "warning: spanloom: one 0.1.0: functions that do not compile with a span have none: odd, even";
+    assert!(
+        said.contains(word) && !said.contains("gets no spans"),
+        "{said}"
+    );
+    let matched = std::fs::read(folder.join("target/spanloom/matched.json")).unwrap();
+    let matched: serde_json::Value = serde_json::from_slice(&matched).unwrap();
+    let has = |key: &str, names: &[&str]| {
+        let mut reports = matched.as_array().unwrap().iter();
+        reports.any(|report| report[key] == serde_json::json!(names))
+    };
+    assert!(
+        has("left_out", &["odd", "even"]) && has("functions", &["fine"]),
+        "{matched}"
+    );
 }

@@ -1,6 +1,6 @@
 //! The compiler's messages about a copy, turned back to the original. Files and lines are right
-//! by themselves; offsets are shifted back, and insertions that end a line are taken out of the
-//! quoted source. A message that quotes any other insertion cannot be turned back.
+//! by themselves; offsets are shifted back, and insertions are taken out of the quoted source. A
+//! message that points at something behind an insertion in its line cannot be turned back.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +20,8 @@ struct Mark {
     at: usize,
     original_at: usize,
     length: usize,
+    /// What stood in its place, and is as long; empty for what was only inserted.
+    covered: String,
     line: u64,
     text: String,
     ends_line: bool,
@@ -45,6 +47,7 @@ impl Originals {
                 at: insertion.at + shift,
                 original_at: insertion.at,
                 length: insertion.text.len(),
+                covered: after.get(..insertion.covers).unwrap_or_default().to_owned(),
                 line: before.bytes().filter(|byte| *byte == b'\n').count() as u64 + 1,
                 text: insertion.text.clone(),
                 ends_line: after
@@ -52,7 +55,7 @@ impl Originals {
                     .next()
                     .is_none_or(|rest| rest.trim().is_empty()),
             };
-            shift += insertion.text.len();
+            shift += insertion.text.len() - insertion.covers;
             mark
         });
         self.files.insert(name, marks.collect());
@@ -64,11 +67,12 @@ impl Originals {
             return Message::Right(line.to_owned());
         };
         let mut quoted = Vec::new();
+        let can_be_taken_out = self.leaves_carets(&message);
         self.shift(&mut message, &mut quoted);
         if quoted.is_empty() && !line.contains("spanloom") {
             return Message::Right(message.to_string());
         }
-        if !quoted.iter().all(|mark| mark.ends_line) {
+        if !can_be_taken_out {
             return Message::Foreign;
         }
         strip(&mut message, &quoted);
@@ -76,6 +80,31 @@ impl Originals {
         match text.contains("spanloom_hook") {
             true => Message::Foreign,
             false => Message::Right(text),
+        }
+    }
+
+    /// Whether no span begins or ends behind an insertion in its line: what is drawn below the line
+    /// then stands where it would without it.
+    fn leaves_carets(&self, value: &Value) -> bool {
+        match value {
+            Value::Array(values) => values.iter().all(|one| self.leaves_carets(one)),
+            Value::Object(fields) => {
+                let number = |key| fields.get(key).and_then(Value::as_u64).unwrap_or_default();
+                let ends = [("line_start", "byte_start"), ("line_end", "byte_end")];
+                let ends = ends.map(|(line, byte)| (number(line), number(byte)));
+                let is_behind = |mark: &Mark, (line, byte): (u64, u64)| {
+                    mark.line == line && byte > mark.at as u64
+                };
+                let name = fields.get("file_name").and_then(Value::as_str);
+                let marks = name.and_then(|name| self.files.get(name));
+                let is_left = marks.into_iter().flatten().all(|mark| {
+                    mark.ends_line
+                        || !mark.covered.is_empty()
+                        || ends.iter().all(|end| !is_behind(mark, *end))
+                });
+                is_left && fields.values().all(|field| self.leaves_carets(field))
+            }
+            _ => true,
         }
     }
 
@@ -127,7 +156,7 @@ impl Originals {
                             let added: usize = marks
                                 .iter()
                                 .take_while(|mark| mark.at as u64 + mark.length as u64 <= offset)
-                                .map(|mark| mark.length)
+                                .map(|mark| mark.length - mark.covered.len())
                                 .sum();
                             fields.insert(key.to_owned(), (offset - added as u64).into());
                         }
@@ -151,7 +180,7 @@ fn strip(value: &mut Value, quoted: &[&Mark]) {
         Value::String(text) => {
             for mark in quoted {
                 if text.contains(&mark.text) {
-                    *text = text.replace(&mark.text, "");
+                    *text = text.replace(&mark.text, &mark.covered);
                 }
             }
         }
@@ -205,9 +234,34 @@ mod tests {
     }
 
     #[test]
-    fn an_insertion_inside_a_quoted_line_is_foreign() {
+    fn insertions_behind_what_is_pointed_at_are_taken_out() {
+        let original = "async fn f(x: u8) -> u8 { 1 }\n";
+        let mut edits = Edits::default();
+        edits.cover(0, "/*~*/");
+        edits.insert(21, "::spanloom_hook::future_of!(");
+        edits.insert(23, "/*|*/)");
+        let mut originals = Originals::default();
+        originals.add("src/lib.rs".to_owned(), original, &edits);
+        let copy = edits.apply(original);
+        let points_at = |place: usize, byte: usize| {
+            let caret = format!("{}^", " ".repeat(place));
+            let line = message(1, byte as u64, &format!("1 | {copy}  | {caret}"));
+            originals.translate(&line)
+        };
+        let Message::Right(text) = points_at(11, 11) else {
+            panic!("foreign")
+        };
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(value["rendered"], format!("1 | {original}  |            ^"));
+        assert_eq!(value["spans"][0]["byte_start"], 11);
+        let of_type = copy.find("u8/*|*/").expect("inserted");
+        assert_eq!(points_at(of_type, of_type), Message::Foreign);
+    }
+
+    #[test]
+    fn what_points_behind_an_insertion_is_foreign() {
         assert_eq!(
-            originals().translate(&message(4, 50, "4 | fn g()")),
+            originals().translate(&message(4, 86, "4 | fn g()")),
             Message::Foreign
         );
     }

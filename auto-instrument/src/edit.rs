@@ -1,5 +1,6 @@
-//! Insertions into a text. Text is only ever added, and never a line break before the end of the
-//! file, so every line keeps its number and every column up to its first insertion.
+//! Insertions into a text. Text is only ever added, or takes the place of as much, and never a line
+//! break before the end of the file, so every line keeps its number and every column up to its first
+//! insertion.
 
 /// Insertions into one file, in the order in which they apply at the same place.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -14,13 +15,22 @@ pub struct Insertion {
     pub at: usize,
     /// What is inserted.
     pub text: String,
+    /// Bytes of the original that it takes the place of: none, or as many as it has.
+    pub covers: usize,
 }
 
 impl Edits {
     /// Adds an insertion before the byte at `at`. Line breaks become spaces.
     pub fn insert(&mut self, at: usize, text: &str) {
         let text = text.lines().collect::<Vec<_>>().join(" ");
-        self.insertions.push(Insertion { at, text });
+        let covers = 0;
+        self.insertions.push(Insertion { at, text, covers });
+    }
+
+    /// Puts `text` in the place of as many bytes from `at` on.
+    pub fn cover(&mut self, at: usize, text: &str) {
+        let (text, covers) = (text.to_owned(), text.len());
+        self.insertions.push(Insertion { at, text, covers });
     }
 
     /// Appends whole lines at the end of a file of `length` bytes.
@@ -28,6 +38,7 @@ impl Edits {
         self.insertions.push(Insertion {
             at: length,
             text: format!("\n{text}"),
+            covers: 0,
         });
     }
 
@@ -72,7 +83,7 @@ impl Edits {
             let at = insertion.at.min(original.len());
             out.push_str(original.get(done..at).unwrap_or_default());
             out.push_str(&insertion.text);
-            done = at;
+            done = at + insertion.covers;
         }
         out.push_str(original.get(done..).unwrap_or_default());
         out
@@ -105,6 +116,14 @@ mod tests {
         all.extend(some.clone());
         all.remove(&some);
         assert_eq!(all.apply("ab"), "axb");
+    }
+
+    #[test]
+    fn what_covers_keeps_the_columns() {
+        let mut edits = Edits::default();
+        edits.cover(4, "xyz");
+        edits.insert(7, "!");
+        assert_eq!(edits.apply("one two three"), "one xyz! three");
     }
 
     #[test]

@@ -399,13 +399,13 @@ mod tests {
                 "pub async fn f(a: A)\n-> Result<T, E>\nwhere A: B {\n    x(a)\n}",
                 Selection::default()
             ),
-            "pub /*async*/ fn f(a: A)\n-> ::spanloom_hook::future_of!(Result<T, E>)\nwhere A: B { \
+            "pub /*~*/ fn f(a: A)\n-> ::spanloom_hook::future_of!(Result<T, E>/*|*/)\nwhere A: B { \
              ::spanloom_hook::Fallible { state: ::spanloom_hook::state!(\"f\"), body: async move { \
              let _ = &a; ::spanloom_hook::returns!(Result < T , E >);\n    x(a)\n} } }",
         );
         assert_eq!(
             rewritten("async fn f() {\n}", Selection::default()),
-            "/*async*/ fn f() -> ::spanloom_hook::future_of!(()) { \
+            "/*~*/ fn f() -> ::spanloom_hook::future_of!(()) { \
              ::spanloom_hook::Function { state: ::spanloom_hook::state!(\"f\"), body: async move { \
              ::spanloom_hook::returns!(());\n} } }",
         );
@@ -424,7 +424,7 @@ mod tests {
             assert!(rewritten.contains(".await }"), "{rewritten}");
         }
         let inherent = "impl S {\nasync fn f() -> A {\n    x\n}\n}";
-        assert!(rewritten(inherent, Selection::default()).contains("future_of!(A)"));
+        assert!(rewritten(inherent, Selection::default()).contains("future_of!(A/*|*/)"));
     }
 
     #[test]

@@ -64,8 +64,7 @@ pub(super) fn kept(
 /// Takes `async` away and makes the output that of a future.
 pub(super) fn write(signature: &Signature, hook: &str, edits: &mut Edits) {
     if let Some(word) = &signature.asyncness {
-        edits.insert(word.span.byte_range().start, "/*");
-        edits.insert(word.span.byte_range().end, "*/");
+        edits.cover(word.span.byte_range().start, "/*~*/");
     }
     match &signature.output {
         ReturnType::Default => {
@@ -75,7 +74,8 @@ pub(super) fn write(signature: &Signature, hook: &str, edits: &mut Edits) {
         ReturnType::Type(_, output) => {
             let place = output.span().byte_range();
             edits.insert(place.start, &format!("{hook}::future_of!("));
-            edits.insert(place.end, ")");
+            // Not `)` alone: it is looked for in messages.
+            edits.insert(place.end, "/*|*/)");
         }
     }
 }

@@ -11,16 +11,19 @@ use crate::rewrite::HOOK;
 use crate::session::{COMPILING, Session, hash, write_if_changed};
 
 /// The sources, which travel inside the tool.
-const SOURCES: [(&str, &str); 13] = [
+const SOURCES: [(&str, &str); 16] = [
     ("lib.rs", include_str!("../hook/src/lib.rs")),
     ("context.rs", include_str!("../hook/src/context.rs")),
+    ("current.rs", include_str!("../hook/src/current.rs")),
     ("db.rs", include_str!("../hook/src/db.rs")),
     ("env.rs", include_str!("../hook/src/env.rs")),
     ("exit.rs", include_str!("../hook/src/exit.rs")),
     ("export.rs", include_str!("../hook/src/export.rs")),
     ("function.rs", include_str!("../hook/src/function.rs")),
+    ("hand.rs", include_str!("../hook/src/hand.rs")),
     ("http.rs", include_str!("../hook/src/http.rs")),
     ("id.rs", include_str!("../hook/src/id.rs")),
+    ("message.rs", include_str!("../hook/src/message.rs")),
     ("otlp.rs", include_str!("../hook/src/otlp.rs")),
     ("sink.rs", include_str!("../hook/src/sink.rs")),
     ("span.rs", include_str!("../hook/src/span.rs")),

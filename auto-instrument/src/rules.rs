@@ -12,9 +12,13 @@ mod prepared;
 pub(crate) use prepared::Prepared;
 
 /// The rules that come with the tool.
-const EMBEDDED: [(&str, &str); 14] = [
+const EMBEDDED: [(&str, &str); 15] = [
     ("async-nats.toml", include_str!("../rules/async-nats.toml")),
     ("axum.toml", include_str!("../rules/axum.toml")),
+    (
+        "futures-util.toml",
+        include_str!("../rules/futures-util.toml"),
+    ),
     ("hyper-0.14.toml", include_str!("../rules/hyper-0.14.toml")),
     ("hyper.toml", include_str!("../rules/hyper.toml")),
     ("hyper-util.toml", include_str!("../rules/hyper-util.toml")),

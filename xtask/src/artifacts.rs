@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::step::{note, step};
 use crate::workspace::{as_cargo, cargo, output_of, root, run, target_dir};
+use crate::{environment, parts};
 
 /// What the filter is built for: what Envoy runs.
 pub const WASM_TARGET: &str = "wasm32-wasip1";
@@ -64,6 +65,15 @@ impl Artifacts {
         build_with_spans(&self.services.join("cargo-spanloom"), "shop", "frontend")
     }
 
+    /// Builds the program that sends, receives and handles messages over each broker, with spans. Only
+    /// a test needs it.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub fn build_brokers(&self) -> Result<PathBuf> {
+        build_with_spans(&self.services.join("cargo-spanloom"), "brokers", "brokers")
+    }
+
     /// Runs the tests of a package that uses the SDK, built by `cargo spanloom` with the spans of
     /// drivers only.
     ///
@@ -74,6 +84,8 @@ impl Artifacts {
             let test = ["spanloom", "test", "--quiet", "-p", package];
             let mut command = as_cargo(self.services.join("cargo-spanloom"), &test);
             command.env("SPANLOOM_FUNCTIONS", "off");
+            // `cargo spanloom` has a target folder of its own.
+            command.env(environment::PARTS, parts::all());
             run(command.env("SPANLOOM_OFF", "hyper,hyper-util"))
         })
     }

@@ -15,6 +15,14 @@ pub fn envoy() -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
+/// `SPANLOOM_PARTS`: the folder of the parts, when it is not in the target folder.
+pub const PARTS: &str = "SPANLOOM_PARTS";
+
+/// What [`PARTS`] names.
+pub fn parts() -> Option<PathBuf> {
+    env::var_os(PARTS).map(PathBuf::from)
+}
+
 /// `CI`: a part that cannot be had is a failure, not a reason to skip.
 pub fn is_ci() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")

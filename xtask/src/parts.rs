@@ -78,14 +78,19 @@ fn known(name: &str) -> Result<&'static debian::Server> {
     Ok(server)
 }
 
+/// The folder of the parts. A cargo with another target folder is told of it, by a variable.
+pub(crate) fn all() -> PathBuf {
+    environment::parts().unwrap_or_else(|| target_dir().join("parts"))
+}
+
 /// The folder of one part.
 fn folder(name: &str) -> PathBuf {
-    target_dir().join("parts").join(name)
+    all().join(name)
 }
 
 /// Keeps two processes from making the same part at once; free again when the file is dropped.
 fn lock() -> Result<File> {
-    let parts = target_dir().join("parts");
+    let parts = all();
     fs::create_dir_all(&parts).with_context(|| format!("cannot make {}", parts.display()))?;
     let file =
         File::create(parts.join(".lock")).context("cannot make the lock file of the parts")?;

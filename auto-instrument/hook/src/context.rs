@@ -1,14 +1,12 @@
-//! Which span is current on a thread, and how that travels: over `await` points, to spawned tasks
-//! and other threads, and as W3C Trace Context between processes.
+//! Spans as parents of others: what the spans of a trace share, how other libraries' spans join, and
+//! W3C Trace Context between processes.
 
-use std::cell::RefCell;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context as TaskContext, Poll};
 
+use crate::current::{Scope, with_current};
 use crate::env::settings;
+use crate::hand::Mark;
 use crate::sink;
 
 /// A span that others may be children of. Cheap to clone.
@@ -32,11 +30,15 @@ pub(crate) struct Trace {
     spans_refused: AtomicU32,
     /// The span that answers the request for which the trace came here, and its parent.
     server: Mutex<Server>,
+    /// Whether that request is being answered.
+    is_answering: AtomicBool,
+    /// Present when the trace came here with a message.
+    message: Option<Mark>,
     /// What code below the trace's local root learned for the root's span, by [`Note`].
     notes: Mutex<[Option<Box<str>>; 2]>,
 }
 
-/// The trace's local root, when it answers a request.
+/// The trace's local root, when it answers a request or handles a message.
 #[derive(Debug, Default)]
 struct Server {
     span_id: u64,
@@ -46,7 +48,13 @@ struct Server {
 }
 
 impl Trace {
-    pub(crate) fn new(id: u128, sampled: bool, state: Box<str>, spans_max: u32) -> Arc<Self> {
+    pub(crate) fn new(
+        id: u128,
+        sampled: bool,
+        state: Box<str>,
+        spans_max: u32,
+        message: Option<Mark>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             sampled,
@@ -54,6 +62,8 @@ impl Trace {
             spans_left: AtomicU32::new(spans_max.saturating_sub(1)),
             spans_refused: AtomicU32::new(0),
             server: Mutex::default(),
+            is_answering: AtomicBool::new(false),
+            message,
             notes: Mutex::default(),
         })
     }
@@ -80,6 +90,14 @@ impl Trace {
                 has_given_way: false,
             };
         }
+    }
+
+    pub(crate) fn set_answering(&self, is_answering: bool) {
+        self.is_answering.store(is_answering, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_answering(&self) -> bool {
+        self.is_answering.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_given_way(&self, span_id: u64) -> bool {
@@ -115,61 +133,6 @@ pub(crate) enum Note {
     GrpcStatus = 1,
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Context>> = const { RefCell::new(None) };
-}
-
-/// The span that is current on this thread.
-#[must_use]
-pub fn current() -> Option<Context> {
-    CURRENT
-        .try_with(|slot| slot.try_borrow().ok().and_then(|current| current.clone()))
-        .ok()?
-}
-
-/// Looks at the current span without cloning it; `None` outside a trace.
-pub(crate) fn with_current<R>(look: impl FnOnce(&Context) -> R) -> Option<R> {
-    CURRENT
-        .try_with(|slot| Some(look(slot.try_borrow().ok()?.as_ref()?)))
-        .ok()?
-}
-
-fn replace(context: Option<Context>) -> Option<Context> {
-    CURRENT
-        .try_with(|slot| {
-            slot.try_borrow_mut()
-                .ok()
-                .and_then(|mut now| std::mem::replace(&mut *now, context))
-        })
-        .ok()
-        .flatten()
-}
-
-/// Makes a context current until it is dropped; then the one before is current again.
-#[derive(Debug)]
-pub struct Scope {
-    before: Option<Context>,
-    // Scopes belong to the stack of one thread.
-    _thread: std::marker::PhantomData<*const ()>,
-}
-
-impl Scope {
-    /// Enters `context`; `None` leaves every trace.
-    #[must_use]
-    pub fn enter(context: Option<Context>) -> Self {
-        Self {
-            before: replace(context),
-            _thread: std::marker::PhantomData,
-        }
-    }
-}
-
-impl Drop for Scope {
-    fn drop(&mut self) {
-        replace(self.before.take());
-    }
-}
-
 /// A library's mark in its context: its span with this id is that of a whole query, command or
 /// message. It is current while a driver of ours runs the call, which then makes no span.
 #[derive(Clone, Copy, Debug)]
@@ -196,7 +159,7 @@ pub fn enter_foreign(
         with_current(|current| (current.trace.id == id).then(|| Arc::clone(&current.trace)));
     let trace = known
         .flatten()
-        .unwrap_or_else(|| Trace::new(id, sampled, state.into(), settings().trace_spans_max));
+        .unwrap_or_else(|| Trace::new(id, sampled, state.into(), settings().trace_spans_max, None));
     Some(Scope::enter(Some(Context {
         is_foreign: true,
         // Spans that the library makes within inherit its mark, but have other ids.
@@ -224,53 +187,6 @@ pub fn give_way(trace_id: [u8; 16], span_id: [u8; 8]) -> Option<Option<[u8; 8]>>
     })?
 }
 
-/// A future that runs in the context in which it was made.
-#[derive(Debug)]
-pub struct Carry<F> {
-    context: Option<Context>,
-    future: F,
-}
-
-/// Binds `future` to the current context: for tasks that are spawned.
-pub fn carry<F>(future: F) -> Carry<F> {
-    Carry {
-        context: current(),
-        future,
-    }
-}
-
-impl<F: Future> Future for Carry<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
-        let (context, future) = project(self);
-        let _scope = Scope::enter(context.clone());
-        future.poll(task)
-    }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "structural pinning, which std offers no safe way to"
-)]
-fn project<F>(carry: Pin<&mut Carry<F>>) -> (&mut Option<Context>, Pin<&mut F>) {
-    // SAFETY: `future` is never moved out of a pinned `Carry`: this is the only access to it, and
-    // `Carry` has no `Drop` and is `Unpin` only when `F` is. `context` is never pinned.
-    unsafe {
-        let this = carry.get_unchecked_mut();
-        (&mut this.context, Pin::new_unchecked(&mut this.future))
-    }
-}
-
-/// Binds a closure to the current context: for work that moves to another thread.
-pub fn carry_call<F: FnOnce() -> R, R>(call: F) -> impl FnOnce() -> R {
-    let context = current();
-    move || {
-        let _scope = Scope::enter(context);
-        call()
-    }
-}
-
 impl Context {
     pub(crate) fn new(trace: Arc<Trace>, span_id: u64) -> Self {
         Self {
@@ -284,6 +200,11 @@ impl Context {
     /// Whether the call that begins has its span, by another library; see [`Whole`].
     pub(crate) fn is_whole(&self) -> bool {
         self.is_whole
+    }
+
+    /// What is known of the message for which the trace came here.
+    pub(crate) fn message(&self) -> Option<&Mark> {
+        self.trace.message.as_ref()
     }
 
     /// Whether another library in the program made the span; see [`enter_foreign`].
@@ -371,11 +292,12 @@ pub(crate) fn parse_traceparent(header: &str) -> Option<Parent> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::current::current;
 
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     fn context(span_id: u64) -> Context {
-        Context::new(Trace::new(7, true, "".into(), 3), span_id)
+        Context::new(Trace::new(7, true, "".into(), 3, None), span_id)
     }
 
     fn current_span() -> Option<u64> {
@@ -383,34 +305,9 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_ends_where_it_began() {
-        assert_eq!(current_span(), None);
-        let outer = Scope::enter(Some(context(1)));
-        {
-            let _inner = Scope::enter(Some(context(2)));
-            assert_eq!(current_span(), Some(2));
-        }
-        assert_eq!(current_span(), Some(1));
-        drop(outer);
-        assert_eq!(current_span(), None);
-    }
-
-    #[test]
-    fn carried_work_runs_in_the_context_of_its_maker() {
-        let scope = Scope::enter(Some(context(9)));
-        let call = carry_call(current_span);
-        let mut future = Box::pin(carry(async { current_span() }));
-        drop(scope);
-        assert_eq!(std::thread::spawn(call).join().ok().flatten(), Some(9));
-        let mut task = TaskContext::from_waker(std::task::Waker::noop());
-        assert_eq!(future.as_mut().poll(&mut task), Poll::Ready(Some(9)));
-        assert_eq!(current_span(), None);
-    }
-
-    #[test]
     fn traceparent_goes_round() {
         let parent = parse_traceparent(GOOD).expect("the specification's example");
-        let trace = Trace::new(parent.trace_id, parent.sampled, "".into(), 1);
+        let trace = Trace::new(parent.trace_id, parent.sampled, "".into(), 1, None);
         assert_eq!(Context::new(trace, parent.span_id).traceparent(), GOOD);
     }
 
@@ -468,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_spent_budget_refuses_and_counts() {
-        let trace = Trace::new(1, true, "".into(), 2);
+        let trace = Trace::new(1, true, "".into(), 2, None);
         assert!(trace.admits());
         assert!(!trace.admits());
         assert!(!trace.admits());

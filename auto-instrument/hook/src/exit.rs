@@ -31,7 +31,7 @@ mod imp {
     use std::ptr;
     use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-    use crate::export;
+    use crate::{export, message};
 
     const SIGHUP: c_int = 1;
     const SIGINT: c_int = 2;
@@ -67,13 +67,19 @@ mod imp {
     /// The process that installed this: a fork has no exporter thread.
     static PROCESS: AtomicU32 = AtomicU32::new(0);
 
+    /// The last spans, and all that wait.
+    fn end() {
+        message::end_all();
+        export::flush();
+    }
+
     fn is_installer() -> bool {
         PROCESS.load(Ordering::Relaxed) == std::process::id()
     }
 
     extern "C" fn at_exit() {
         if is_installer() {
-            export::flush();
+            end();
         }
     }
 
@@ -117,7 +123,7 @@ mod imp {
     fn watch(mut signals: UnixStream) {
         let mut number = [0u8];
         while signals.read_exact(&mut number).is_ok() {
-            export::flush();
+            end();
             let number = c_int::from(number[0]);
             if handler(number) == Some(on_signal as *const () as usize) {
                 end_by_default(number);

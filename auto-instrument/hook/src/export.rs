@@ -67,6 +67,11 @@ fn queue() -> Option<&'static Queue> {
         .as_ref()
 }
 
+/// Starts the exporter, and so what flushes at the end of the process, before there is a span.
+pub(crate) fn start() {
+    let _ = queue();
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "the one place of this crate that reads the clock"

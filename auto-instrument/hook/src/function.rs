@@ -4,7 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use crate::context::Scope;
+use crate::current::{self, Counted, Level, Scope};
+use crate::hand::Hands;
 use crate::span::Span;
 use crate::{Fallible, Function};
 
@@ -60,9 +61,8 @@ impl Site {
 #[derive(Debug)]
 #[must_use = "the span ends when this is dropped"]
 pub struct Entered {
-    // The scope is left before the span ends.
-    _scope: Option<Scope>,
-    _span: Span,
+    scope: Option<Scope>,
+    span: Span,
 }
 
 /// Begins the span of a function's body.
@@ -70,9 +70,34 @@ pub struct Entered {
 pub fn enter(site: &'static Site) -> Entered {
     let span = Span::of_function(site);
     Entered {
-        _scope: span.scope(),
-        _span: span,
+        scope: span.scope(),
+        span,
     }
+}
+
+impl Drop for Entered {
+    #[inline]
+    fn drop(&mut self) {
+        // Before the span ends, and only when there is one.
+        if let Some(scope) = self.scope.take() {
+            let was_in_frame = current::is_in_frame();
+            let level = leave(scope.leave(), &mut self.span);
+            current::returned(level, was_in_frame);
+        }
+    }
+}
+
+/// Leaves the level of a function, whose span ends when it asked for the next message within the
+/// handling of one.
+fn leave(level: Level, span: &mut Span) -> Level {
+    if level.has_left() {
+        let span = std::mem::take(span);
+        if let Some(context) = span.context() {
+            current::left(&context.trace);
+        }
+        span.end_where_asked();
+    }
+    level
 }
 
 /// What does not depend on the body's type. Its functions are compiled here, once, and not in each
@@ -82,6 +107,15 @@ pub struct State {
     /// Present until the first poll.
     site: Option<&'static Site>,
     span: Span,
+    /// Messages that the body received, between polls.
+    hands: Option<Box<Hands>>,
+}
+
+/// The frame of a body that is being polled.
+enum InFrame {
+    /// Of a body without a span that has received no message.
+    Counted(Counted),
+    Own(current::Entered),
 }
 
 impl State {
@@ -92,21 +126,44 @@ impl State {
         Self {
             site: Some(site),
             span: Span::none(),
+            hands: None,
         }
     }
 
     /// Begins the span at the first poll, and makes it current for this one.
     #[inline(never)]
-    fn enter(&mut self) -> Option<Scope> {
+    fn enter(&mut self) -> InFrame {
         if let Some(site) = self.site.take() {
             self.span = Span::of_function(site);
         }
-        self.span.scope()
+        let context = match self.span.context() {
+            Some(context) => Some(context.clone()),
+            None if self.hands.is_none() => return InFrame::Counted(Counted::enter()),
+            None => current::current(),
+        };
+        InFrame::Own(current::Entered::frame(Level::new(
+            context,
+            self.hands.take(),
+        )))
+    }
+
+    fn leave(&mut self, frame: InFrame) -> Option<Level> {
+        match frame {
+            InFrame::Counted(frame) => frame.leave(),
+            InFrame::Own(frame) => Some(leave(frame.leave(), &mut self.span)),
+        }
     }
 
     #[inline(never)]
-    fn end(&mut self, scope: Option<Scope>, error: Option<&'static str>) {
-        drop(scope);
+    fn pause(&mut self, frame: InFrame) {
+        self.hands = self.leave(frame).and_then(Level::into_hands);
+    }
+
+    #[inline(never)]
+    fn end(&mut self, frame: InFrame, error: Option<&'static str>) {
+        if let Some(level) = self.leave(frame) {
+            current::returned(level, true);
+        }
         if let Some(error) = error {
             self.span.fail(error);
         }
@@ -141,10 +198,12 @@ impl<F: Future> Future for Function<F> {
 
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
         let (state, body) = project!(self);
-        let scope = state.enter();
+        let frame = state.enter();
         let polled = body.poll(task);
         if polled.is_ready() {
-            state.end(scope, None);
+            state.end(frame, None);
+        } else {
+            state.pause(frame);
         }
         polled
     }
@@ -158,14 +217,12 @@ where
 
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
         let (state, body) = project!(self);
-        let scope = state.enter();
+        let frame = state.enter();
         let polled = body.poll(task);
-        if let Poll::Ready(output) = &polled {
-            let error = match output {
-                Ok(_) => None,
-                Err(_) => Some(std::any::type_name::<E>()),
-            };
-            state.end(scope, error);
+        match &polled {
+            Poll::Ready(Ok(_)) => state.end(frame, None),
+            Poll::Ready(Err(_)) => state.end(frame, Some(std::any::type_name::<E>())),
+            Poll::Pending => state.pause(frame),
         }
         polled
     }
@@ -174,11 +231,10 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::context;
     use crate::span::Kind;
 
     fn current_span() -> Option<u64> {
-        context::current().map(|context| context.span_id)
+        current::current().map(|context| context.span_id)
     }
 
     fn parent() -> (Span, Option<u64>) {

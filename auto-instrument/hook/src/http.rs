@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 
 use crate::context::{self, Note};
+use crate::current::{current, with_current};
 use crate::span::{Kind, Span};
 
 /// The methods whose names are safe as span names; any other is `_OTHER` (a client chooses it).
@@ -131,7 +132,7 @@ pub fn server(scope: &'static str, request: Request<'_>) -> Span {
 
 /// Begins the span of a request that this process makes.
 pub fn client(scope: &'static str, request: Request<'_>) -> Span {
-    if is_export(request.path) && context::current().is_none() {
+    if is_export(request.path) && current().is_none() {
         return Span::none();
     }
     if request.traceparent.is_some_and(is_of_foreign_client) {
@@ -162,8 +163,7 @@ pub fn client(scope: &'static str, request: Request<'_>) -> Span {
 /// the one that the request's header names.
 fn is_of_foreign_client(traceparent: &str) -> bool {
     let named = context::parse_traceparent(traceparent).map(|parent| parent.span_id);
-    context::with_current(|current| current.is_foreign() && Some(current.span_id) == named)
-        .unwrap_or(false)
+    with_current(|span| span.is_foreign() && Some(span.span_id) == named).unwrap_or(false)
 }
 
 /// Telemetry on its way out, from another tracing library in the program, is not work of its own.
@@ -234,13 +234,13 @@ pub fn grpc_responded(span: &mut Span, kind: Kind, status: Option<&str>) {
 
 /// Names the route of the current request, for the server span of its trace.
 pub fn route(template: &str) {
-    context::with_current(|current| current.trace.set_note(Note::Route, template));
+    with_current(|current| current.trace.set_note(Note::Route, template));
 }
 
 /// Notes the `grpc-status` trailer of the current request's answer.
 pub fn trailers(status: Option<&str>) {
     if let Some(status) = status {
-        context::with_current(|current| current.trace.set_note(Note::GrpcStatus, status));
+        with_current(|current| current.trace.set_note(Note::GrpcStatus, status));
     }
 }
 

@@ -16,21 +16,23 @@
 //! ```
 
 mod context;
+mod current;
 pub mod db;
 mod env;
 mod exit;
 mod export;
 mod function;
+mod hand;
 pub mod http;
 mod id;
+pub mod message;
 mod otlp;
 mod sink;
 mod span;
 mod sql;
 
-pub use context::{
-    Carry, Context, Scope, Whole, carry, carry_call, current, enter_foreign, give_way,
-};
+pub use context::{Context, Whole, enter_foreign, give_way};
+pub use current::{Carry, Frame, Scope, SharedFrame, carry, carry_call, current};
 pub use function::{Entered, Site, State, enter, never};
 pub use sink::{Decision, Ended, First, Sink, install};
 pub use span::{InSpan, Kind, Span, Value, in_span};

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-use crate::context::Scope;
+use crate::current::Scope;
 use crate::env::settings;
 use crate::export;
 use crate::otlp;
@@ -145,8 +145,19 @@ pub(crate) fn decide(first: &First<'_>) -> Option<Decision> {
     in_sink(|| sink.decide(first))
 }
 
+/// Makes ready for the end of the process, which may be the end of spans that are open.
+pub(crate) fn prepare() {
+    if SINK.get().is_none() {
+        export::start();
+    }
+}
+
 /// Hands an ended span over, to the sink or to our exporter.
 pub(crate) fn end(span: Finished) {
+    #[cfg(test)]
+    let Some(span) = testing::keep(span) else {
+        return;
+    };
     match SINK.get() {
         Some(sink) => in_sink(|| sink.take(Ended(span))).unwrap_or_default(),
         None => export::push(span),
@@ -167,4 +178,34 @@ fn in_sink<R>(call: impl FnOnce() -> R) -> Option<R> {
     let _leave = Leave;
     let _outside = Scope::enter(None);
     Some(call())
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::cell::RefCell;
+
+    use super::Finished;
+
+    thread_local! {
+        static KEPT: RefCell<Option<Vec<Finished>>> = const { RefCell::new(None) };
+    }
+
+    /// The spans that end on this thread while `call` runs.
+    pub(crate) fn ended(call: impl FnOnce()) -> Vec<Finished> {
+        KEPT.with(|kept| kept.borrow_mut().replace(Vec::new()));
+        call();
+        KEPT.with(|kept| kept.borrow_mut().take())
+            .unwrap_or_default()
+    }
+
+    /// Keeps the span if somebody looks.
+    pub(super) fn keep(span: Finished) -> Option<Finished> {
+        KEPT.with(|kept| match &mut *kept.borrow_mut() {
+            Some(kept) => {
+                kept.push(span);
+                None
+            }
+            None => Some(span),
+        })
+    }
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-use crate::context::{self, Context, Note, Scope, Trace};
+use crate::context::{self, Context, Note, Trace};
+use crate::current::{self, Scope};
 use crate::env::settings;
 use crate::export;
 use crate::function::Site;
+use crate::hand::Mark;
 use crate::sink::{self, First};
 use crate::{http, id};
 
@@ -118,11 +120,30 @@ impl Span {
         traceparent: Option<&str>,
         tracestate: Option<&str>,
     ) -> Self {
+        Self::arrived(scope, kind, name.into(), (traceparent, tracestate), None)
+    }
+
+    /// The span of a message that came with these headers.
+    pub(crate) fn of_message(
+        scope: &'static str,
+        name: &'static str,
+        parent: (Option<&str>, Option<&str>),
+        mark: Mark,
+    ) -> Self {
+        Self::arrived(scope, Kind::Consumer, name.into(), parent, Some(mark))
+    }
+
+    fn arrived(
+        scope: &'static str,
+        kind: Kind,
+        name: Cow<'static, str>,
+        (traceparent, tracestate): (Option<&str>, Option<&str>),
+        message: Option<Mark>,
+    ) -> Self {
         let settings = settings();
         if !sink::is_enabled() || is_off(scope) {
             return Self(None);
         }
-        let name = name.into();
         let parent = traceparent.and_then(context::parse_traceparent);
         let id = parent
             .as_ref()
@@ -146,15 +167,22 @@ impl Span {
             Some(decision) => (decision.sampled, decision.tracestate.into()),
             None => (sampled, state.unwrap_or_default().into()),
         };
-        let trace = Trace::new(id, sampled, state, settings.trace_spans_max);
+        let trace = Trace::new(id, sampled, state, settings.trace_spans_max, message);
         let parent_id = parent.map(|parent| parent.span_id);
         Self::start(trace, parent_id, scope, kind, name, true)
+    }
+
+    /// Whether spans of this library are made at all: for rules that change what the program does
+    /// before there is a span.
+    #[must_use]
+    pub fn can_begin(scope: &str) -> bool {
+        sink::is_enabled() && !is_off(scope)
     }
 
     /// A child of the current span, or the first span of a trace when there is none. Nothing for a
     /// call that has its span already, by another library in the program.
     pub fn child(scope: &'static str, kind: Kind, name: impl Into<Cow<'static, str>>) -> Self {
-        match context::current() {
+        match current::current() {
             None => Self::root(scope, kind, name),
             Some(parent) if parent.is_whole() && matches!(kind, Kind::Client | Kind::Producer) => {
                 Self(None)
@@ -165,7 +193,7 @@ impl Span {
 
     /// A child of the current span; nothing when there is none.
     pub fn inner(scope: &'static str, kind: Kind, name: impl Into<Cow<'static, str>>) -> Self {
-        match context::current() {
+        match current::current() {
             None => Self(None),
             Some(parent) => Self::child_of(&parent, scope, kind, name),
         }
@@ -194,8 +222,9 @@ impl Span {
         local_root: bool,
     ) -> Self {
         let span_id = id::span_id();
-        if local_root && kind == Kind::Server {
+        if local_root && matches!(kind, Kind::Server | Kind::Consumer) {
             trace.set_server(span_id, parent_id);
+            trace.set_answering(kind == Kind::Server);
         }
         let record = trace.sampled.then(|| Finished {
             trace: Arc::clone(&trace),
@@ -226,7 +255,7 @@ impl Span {
         if !sink::is_enabled() || !settings.functions {
             return Self(None);
         }
-        let mut span = match context::with_current(|parent| parent.trace.sampled) {
+        let mut span = match current::with_current(|parent| parent.trace.sampled) {
             Some(true) => Self::inner(site.scope(), Kind::Internal, site.name()),
             None if settings.function_roots => {
                 Self::root(site.scope(), Kind::Internal, site.name())
@@ -292,6 +321,17 @@ impl Span {
         }
     }
 
+    /// Ends the span of a function that asked for the next message, when it did so: before lies the
+    /// work on the message before.
+    pub(crate) fn end_where_asked(mut self) {
+        let asked = self
+            .context()
+            .and_then(|context| context.message()?.asked_unix_ns());
+        if let (Some(record), Some(asked)) = (self.record(), asked) {
+            record.end_unix_ns = asked.max(record.start_unix_ns);
+        }
+    }
+
     /// What children and remote receivers need to know of the span.
     #[must_use]
     pub fn context(&self) -> Option<&Context> {
@@ -344,14 +384,20 @@ impl Drop for Span {
             http::grpc_responded(self, Kind::Server, Some(&status));
         }
         let Some(running) = self.0.take() else { return };
+        if running.local_root {
+            running.context.trace.set_answering(false);
+        }
         let Some(mut record) = running.record else {
             return;
         };
         if running.local_root && record.trace.has_given_way(record.span_id) {
             return;
         }
-        let elapsed_ns = u64::try_from(running.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        record.end_unix_ns = record.start_unix_ns.saturating_add(elapsed_ns);
+        if record.end_unix_ns == 0 {
+            let elapsed_ns = u64::try_from(running.started.elapsed().as_nanos());
+            let elapsed_ns = elapsed_ns.unwrap_or(u64::MAX);
+            record.end_unix_ns = record.start_unix_ns.saturating_add(elapsed_ns);
+        }
         if running.local_root {
             finish_root(&mut record);
         }
@@ -559,7 +605,7 @@ mod tests {
         let mut waited = false;
         let body = std::future::poll_fn(move |_| match std::mem::replace(&mut waited, true) {
             false => Poll::Pending,
-            true => Poll::Ready(context::current().map(|context| context.span_id)),
+            true => Poll::Ready(current::current().map(|context| context.span_id)),
         });
         let mut seen = None;
         let mut future = Box::pin(in_span(span, body, |_: &mut Span, output: &Option<u64>| {

@@ -5,6 +5,8 @@ mod delivery;
 mod deploy;
 mod harm;
 mod mesh;
+mod messages;
+mod outline;
 mod soak;
 mod spans;
 mod unedited;

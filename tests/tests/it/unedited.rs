@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use spanloom_tests::lab::Sink;
-use spanloom_wire::Timestamp;
-use spanloom_wire::otlp::{SpanKind, TracesView, Value};
 use xtask::artifacts::Artifacts;
 use xtask::mesh::{Leash, Process};
 use xtask::{http, wait};
+
+use crate::outline::outline;
 
 /// A running program and where it listens.
 fn start(
@@ -35,62 +35,6 @@ fn start(
     Ok((process, address))
 }
 
-/// A span as far as these tests look at it.
-struct Seen {
-    start: Timestamp,
-    id: String,
-    parent: Option<String>,
-    /// Service, SDK, kind and name.
-    line: String,
-}
-
-fn seen(sink: &Sink) -> Vec<Seen> {
-    let mut spans = Vec::new();
-    for request in sink.requests() {
-        for one in TracesView::new(&request).spans() {
-            let kind = match one.span.kind {
-                SpanKind::Server => "SERVER",
-                SpanKind::Client => "CLIENT",
-                _ => "INTERNAL",
-            };
-            let service = one.resource.service_name().unwrap_or_default();
-            let sdk = one.resource.attributes().find_map(|pair| match pair.value {
-                Value::Str(name) if pair.key == "telemetry.sdk.name" => Some(name),
-                _ => None,
-            });
-            let sdk = sdk.unwrap_or_default();
-            spans.push(Seen {
-                start: one.span.start,
-                id: one
-                    .span
-                    .span_id
-                    .map(|id| id.to_string())
-                    .unwrap_or_default(),
-                parent: one.span.parent_span_id.map(|id| id.to_string()),
-                line: format!("{service} {sdk} {kind} {}", one.span.name),
-            });
-        }
-    }
-    spans.sort_by_key(|span| span.start);
-    spans
-}
-
-/// The spans below a caller's, children indented.
-fn outline(sink: &Sink, caller: &str) -> String {
-    fn add(spans: &[Seen], parent: &str, depth: usize, lines: &mut String) {
-        for span in spans
-            .iter()
-            .filter(|span| span.parent.as_deref() == Some(parent))
-        {
-            lines.push_str(&format!("{:1$}{2}\n", "", 2 * depth, span.line));
-            add(spans, &span.id, depth + 1, lines);
-        }
-    }
-    let mut lines = String::new();
-    add(&seen(sink), caller, 0, &mut lines);
-    lines
-}
-
 const CALLER: &str = "b7ad6b7169203331";
 
 /// Sends a request as a part of the caller's trace; the body of the answer.
@@ -107,8 +51,8 @@ fn wait_for(sink: &Sink, expected: &str) {
         "the spans",
         || Ok((sink.n_spans() >= n_spans).then_some(())),
     )
-    .unwrap_or_else(|error| panic!("{error:#}\n{}", outline(sink, CALLER)));
-    assert_eq!(outline(sink, CALLER), expected);
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", outline(sink, Some(CALLER))));
+    assert_eq!(outline(sink, Some(CALLER)), expected);
 }
 
 #[test]

@@ -106,6 +106,18 @@ impl Process {
         Ok(())
     }
 
+    /// Waits until the process ends by itself, and fails when it does not or when it ends with a
+    /// failure.
+    pub fn finish(mut self) -> Result<()> {
+        let name = self.name.clone();
+        let status = wait::until(&format!("the end of {name}"), || self.try_wait());
+        let status = status.with_context(|| self.log_tail())?;
+        if !status.success() {
+            bail!("{name} failed ({status})\n{}", self.log_tail());
+        }
+        Ok(())
+    }
+
     fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait()?;

@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 
+use crate::Carry;
 use crate::context::{Context, Trace};
 use crate::hand::{Hands, InHand};
 
@@ -338,13 +339,6 @@ impl SharedFrame {
     fn lock(&self) -> MutexGuard<'_, Frame> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A future that runs in the context in which it was made.
-#[derive(Debug)]
-pub struct Carry<F> {
-    frame: Frame,
-    future: F,
 }
 
 /// Binds `future` to the current context: for tasks that are spawned.

@@ -32,13 +32,20 @@ mod span;
 mod sql;
 
 pub use context::{Context, Whole, enter_foreign, give_way};
-pub use current::{Carry, Frame, Scope, SharedFrame, carry, carry_call, current};
+pub use current::{Frame, Scope, SharedFrame, carry, carry_call, current};
 pub use function::{Entered, Site, State, enter, never};
 pub use sink::{Decision, Ended, First, Sink, install};
 pub use span::{InSpan, Kind, Span, Value, in_span};
 
-// These two stand here since their paths are part of the name of everything that a program does with
+// These stand here since their paths are part of the name of everything that a program does with
 // futures: in its debug information every letter counts.
+
+/// A future that runs in the context in which it was made.
+#[derive(Debug)]
+pub struct Carry<F> {
+    frame: Frame,
+    future: F,
+}
 
 /// The body of an `async fn`; its span starts at the first poll, as its code does. It is made where
 /// the function stands, since a call that makes it would be compiled for each of them.

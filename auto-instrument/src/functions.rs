@@ -88,9 +88,11 @@ pub(crate) struct Taken {
 }
 
 /// Chooses functions of a file and prepares the insertions.
-pub(crate) fn choose(ast: &syn::File, selection: Selection, hook: &str) -> Chosen {
+/// `is_leaf` says that no crate can depend on this one.
+pub(crate) fn choose(ast: &syn::File, selection: Selection, is_leaf: bool, hook: &str) -> Chosen {
     let mut chooser = Chooser {
         selection,
+        is_leaf,
         may_be_lean: true,
         hook,
         impl_type: None,
@@ -105,6 +107,7 @@ pub(crate) fn choose(ast: &syn::File, selection: Selection, hook: &str) -> Chose
 
 struct Chooser<'a> {
     selection: Selection,
+    is_leaf: bool,
     /// Whether a function's surroundings allow it the lean form.
     may_be_lean: bool,
     /// How the crate names the hook: `::spanloom_hook`, without the colons in edition 2015.
@@ -134,7 +137,12 @@ impl Chooser<'_> {
             Some(of) => format!("{of}::{name}"),
             None => name.to_owned(),
         };
-        let edits = self.insertions(&name, attributes, signature, block);
+        // What a library says is `pub async fn`, and no method, is compiled with the library; of any
+        // other future the crates that await it compile a copy, and of all that is awaited within.
+        let is_compiled_here = is_public && self.impl_type.is_none() && !self.is_leaf;
+        let kept = lean::kept(attributes, signature, block)
+            .filter(|_| self.may_be_lean && !is_compiled_here);
+        let edits = self.insertions(&name, attributes, signature, block, kept);
         self.chosen.edits.extend(edits.clone());
         self.chosen.taken.push(Taken { name, edits });
     }
@@ -165,6 +173,7 @@ impl Chooser<'_> {
         attributes: &[Attribute],
         signature: &Signature,
         block: &Block,
+        kept: Option<String>,
     ) -> Edits {
         let (hook, mut edits) = (self.hook, Edits::default());
         let start = body_start(attributes, block);
@@ -182,7 +191,6 @@ impl Chooser<'_> {
             "!" => String::new(),
             returns => format!(" {hook}::returns!({returns});"),
         };
-        let kept = lean::kept(attributes, signature, block).filter(|_| self.may_be_lean);
         let (kept, close) = match kept {
             Some(kept) => {
                 lean::write(signature, hook, &mut edits);
@@ -370,14 +378,14 @@ mod tests {
 
     fn rewritten(source: &str, selection: Selection) -> String {
         let ast = syn::parse_file(source).expect("test source");
-        choose(&ast, selection, "::spanloom_hook")
+        choose(&ast, selection, true, "::spanloom_hook")
             .edits
             .apply(source)
     }
 
     fn names(source: &str, selection: Selection) -> Vec<String> {
         let ast = syn::parse_file(source).expect("test source");
-        let chosen = choose(&ast, selection, "::spanloom_hook");
+        let chosen = choose(&ast, selection, true, "::spanloom_hook");
         chosen.taken.into_iter().map(|one| one.name).collect()
     }
 
@@ -423,6 +431,10 @@ mod tests {
             let rewritten = rewritten(&source, Selection::default());
             assert!(rewritten.contains(".await }"), "{rewritten}");
         }
+        let public = "pub async fn f() -> A {\n    x\n}";
+        let ast = syn::parse_file(public).expect("test source");
+        let of_library = choose(&ast, Selection::default(), false, "::spanloom_hook");
+        assert!(of_library.edits.apply(public).contains(".await }"));
         let inherent = "impl S {\nasync fn f() -> A {\n    x\n}\n}";
         assert!(rewritten(inherent, Selection::default()).contains("future_of!(A/*|*/)"));
     }

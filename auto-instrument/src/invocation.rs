@@ -172,6 +172,12 @@ impl Invocation {
                 .is_some_and(|name| name.starts_with("build_script_"))
     }
 
+    /// Whether no crate can depend on this one: a program, or one of its tests.
+    pub(crate) fn is_leaf(&self) -> bool {
+        let is_program = |kind: &String| kind == "bin";
+        self.is_test || (!self.crate_types.is_empty() && self.crate_types.iter().all(is_program))
+    }
+
     /// The same arguments with another crate root.
     pub(crate) fn with_root(&self, root: &str) -> Vec<String> {
         let replace = |argument: &String| match Some(argument) == self.root.as_ref() {
@@ -223,6 +229,8 @@ mod tests {
             (&["feature=\"std\"".to_owned()][..], true)
         );
         assert!(!cargo.is_query && !cargo.is_test && !cargo.is_host_only());
+        assert!(cargo.is_leaf() && invocation("--test src/lib.rs").is_leaf());
+        assert!(!invocation("--crate-type lib --crate-type cdylib src/lib.rs").is_leaf());
     }
 
     #[test]

@@ -58,13 +58,14 @@ impl Rewrite {
 }
 
 /// Plans the rewriting of the crate with this root. `configuration` answers what `rustc --print cfg`
-/// does.
+/// does; `is_leaf` says that no crate can depend on this one.
 pub(crate) fn plan(
     root: &Path,
     edition: Option<&str>,
     configuration: impl FnOnce() -> Vec<String>,
     rules: &[&Rule],
     selection: Selection,
+    is_leaf: bool,
 ) -> Rewrite {
     let mut rewrite = Rewrite::default();
     if selection != Selection::None {
@@ -81,7 +82,7 @@ pub(crate) fn plan(
             sources.clear();
         }
         for source in sources {
-            let mut chosen = functions::choose(&source.ast, selection, &hook);
+            let mut chosen = functions::choose(&source.ast, selection, is_leaf, &hook);
             let taken = chosen.taken.into_iter();
             rewrite
                 .functions

@@ -216,6 +216,7 @@ impl<'a> Unit<'a> {
                 || self.configuration(),
                 &rules,
                 selection,
+                self.invocation.is_leaf(),
             )
         }) else {
             warn(&format!(

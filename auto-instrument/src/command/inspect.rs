@@ -157,6 +157,7 @@ pub(super) fn diff(
                 || vec!["feature=\"std\"".to_owned()],
                 &rules,
                 selection,
+                !is_library,
             );
             for (path, (text, edits)) in &plan.files {
                 write_diff(&mut out, path, text, &edits.apply(text))

@@ -1,8 +1,8 @@
 //! The compiler wrapper: what Cargo calls instead of the compiler, once a unit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Output, Stdio};
 
@@ -10,14 +10,18 @@ use anyhow::{Context, Result};
 use semver::Version;
 
 use crate::config::variable;
-use crate::diagnostics::{Message, Originals};
 use crate::functions::Selection;
 use crate::invocation::Invocation;
 use crate::report::{self, Report};
 use crate::rewrite::{self, HOOK, Rewrite};
 use crate::session::{COMPILING, SESSION, Session, write_if_changed};
-use crate::shadow::Shadow;
 use crate::{depinfo, hook};
+
+mod copy;
+mod relay;
+
+use copy::Copy;
+use relay::{Relay, is_artifact};
 
 /// Runs one compilation; `words` are what Cargo called us with.
 #[must_use]
@@ -437,161 +441,6 @@ struct Failure {
     blamed: BTreeSet<(PathBuf, usize)>,
 }
 
-/// The copy of one unit's sources, and how its paths translate.
-struct Copy {
-    /// The copy's crate root.
-    root: String,
-    /// The copy's folder, with a slash at the end.
-    folder: String,
-    /// What it is a copy of: as the original root was given, with a slash or empty.
-    home: String,
-    /// What the compiler is to say instead, which the user may have changed as well.
-    shown: String,
-    /// The folder that it is a copy of.
-    source: PathBuf,
-    originals: Originals,
-}
-
-impl Copy {
-    fn make(unit: &Unit, package: &Package, root: &Path, rewrite: &Rewrite) -> Result<Self> {
-        let session = unit.session;
-        // Cargo may have come to the workspace over a link that the current folder does not show.
-        let above_root = |folder: &Path| match root.starts_with(folder) {
-            true => Some(folder.to_owned()),
-            false => folder
-                .canonicalize()
-                .ok()
-                .filter(|real| root.starts_with(real)),
-        };
-        let is_member = session.members.contains(&package.folder);
-        let workspace = is_member.then(|| above_root(&session.workspace)).flatten();
-        let home = workspace
-            .or_else(|| above_root(&package.folder))
-            .unwrap_or_else(|| root.parent().unwrap_or(root).to_owned());
-        let shadow = Shadow {
-            home,
-            folder: session
-                .directory
-                .join("shadow")
-                .join(unit.invocation.unit()),
-        };
-        let given = unit.invocation.root.as_deref().unwrap_or_default();
-        let inside = root
-            .strip_prefix(&shadow.home)
-            .unwrap_or(root)
-            .display()
-            .to_string();
-        let prefix = given
-            .strip_suffix(&inside)
-            .context("the crate root is at an odd place")?
-            .to_owned();
-        let shown = unit.invocation.remapped(&prefix);
-        let mut originals = Originals::default();
-        let mut texts = BTreeMap::new();
-        for (path, (text, edits)) in &rewrite.files {
-            // What lies outside the tree that is mirrored stays as it is.
-            if let Ok(inside) = path.strip_prefix(&shadow.home) {
-                originals.add(format!("{shown}{}", inside.display()), text, edits);
-                texts.insert(path.clone(), edits.apply(text));
-            }
-        }
-        shadow.sync(&texts)?;
-        Ok(Self {
-            root: shadow.path(root).display().to_string(),
-            folder: format!("{}/", shadow.folder.display()),
-            home: prefix,
-            shown,
-            source: shadow.home,
-            originals,
-        })
-    }
-
-    /// Places in files that messages name, as places in originals.
-    fn paths_of(&self, places: Vec<(String, usize)>) -> BTreeSet<(PathBuf, usize)> {
-        let path = |(name, at): (String, usize)| {
-            let inside = name.strip_prefix(&self.shown)?;
-            Some((self.source.join(inside), at))
-        };
-        places.into_iter().filter_map(path).collect()
-    }
-}
-
-/// Passes the compiler's messages on. Until it has produced metadata the crate may yet fall back,
-/// so messages wait; from then on the copy is what others compile against.
-struct Relay<'a> {
-    unit: &'a Unit<'a>,
-    originals: &'a Originals,
-    waiting: Vec<String>,
-    is_foreign: bool,
-    is_committed: bool,
-    first_error: Option<String>,
-    /// The insertions at which errors point.
-    blamed: Vec<(String, usize)>,
-}
-
-impl<'a> Relay<'a> {
-    fn new(unit: &'a Unit<'a>, originals: &'a Originals) -> Self {
-        Self {
-            unit,
-            originals,
-            waiting: Vec::new(),
-            is_foreign: false,
-            is_committed: false,
-            first_error: None,
-            blamed: Vec::new(),
-        }
-    }
-
-    fn relay(mut self, messages: impl BufRead) -> Result<Self> {
-        for line in messages.split(b'\n') {
-            let line = line?;
-            let line = String::from_utf8_lossy(&line);
-            if self.first_error.is_none() {
-                self.first_error = error_in(&line);
-            }
-            self.blamed.extend(self.originals.blamed(&line));
-            let line = match self.originals.translate(&line) {
-                Message::Right(line) => line,
-                Message::Foreign => {
-                    self.is_foreign = true;
-                    continue;
-                }
-            };
-            let is_metadata = is_artifact(&line) && line.contains("\"emit\":\"metadata\"");
-            self.waiting.push(line);
-            if is_metadata {
-                self.flush()?;
-                self.is_committed = true;
-            } else if self.is_committed {
-                self.flush()?;
-            }
-        }
-        Ok(self)
-    }
-
-    fn finish(mut self) -> Result<()> {
-        self.flush()
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let mut lines = std::mem::take(&mut self.waiting);
-        if std::mem::take(&mut self.is_foreign) && !self.is_committed {
-            // Some message cannot be told of the original: let the original tell all of them.
-            lines.retain(|line| is_artifact(line));
-            lines.splice(0..0, self.unit.messages_of_original()?);
-        }
-        let mut out = io::stderr().lock();
-        for line in lines {
-            writeln!(out, "{line}")?;
-        }
-        Ok(())
-    }
-}
-
-fn is_artifact(line: &str) -> bool {
-    line.contains("\"$message_type\":\"artifact\"")
-}
-
 impl Unit<'_> {
     /// What the compiler says about the original, without keeping what it makes.
     fn messages_of_original(&self) -> Result<Vec<String>> {
@@ -635,25 +484,6 @@ impl Unit<'_> {
         let output = self.command(&arguments).output()?;
         std::fs::remove_dir_all(&folder)?;
         Ok(output)
-    }
-}
-
-/// The text of an error, with its place when it has one.
-fn error_in(line: &str) -> Option<String> {
-    if !line.contains("\"level\":\"error\"") {
-        return None;
-    }
-    let message: serde_json::Value = serde_json::from_str(line).ok()?;
-    let text = message["message"].as_str()?;
-    let span = message["spans"]
-        .as_array()
-        .and_then(|spans| spans.iter().find(|span| span["is_primary"] == true));
-    match span {
-        Some(span) => {
-            let file = span["file_name"].as_str().unwrap_or_default();
-            Some(format!("{file}:{}: {text}", span["line_start"]))
-        }
-        None => Some(text.to_owned()),
     }
 }
 

@@ -13,6 +13,15 @@ pub(super) const CASES: &[(&str, &str, &str)] = &[
         "a = ? AND b = U&?",
     ),
     ("postgresql", "a = e'x'\n -- y\n'it\\'s' || b", "a = ? || b"),
+    // It goes on behind comments that hold quotes, and what looks like a text is none.
+    ("postgresql", "e'' -- \r'\\''''' e'x + 'y'", "?x + ?"),
+    ("postgresql", "e'' -- \r'\\''''' e'X'\n''", "?X?"),
+    (
+        "postgresql",
+        "e'x' -- it's\n\t-- 'y\r 'it\\'s' || b",
+        "? || b",
+    ),
+    ("postgresql", "e'x' /* ' */\n'y\\' || 'b'", "?  \n?"),
     (
         "postgresql",
         "$$it's$$ || $t$a $$ 'b$t$ || $1",

@@ -38,12 +38,20 @@ fn double_backslashed(content: &str) -> String {
     backslashed(content, "\"")
 }
 
+fn escaped(content: &str) -> String {
+    backslashed(content, "'")
+}
+
+fn unlined(content: &str) -> String {
+    content.replace('\n', "")
+}
+
 fn line(content: &str) -> String {
-    format!("-- {}\n", content.replace('\n', ""))
+    format!("-- {}\n", unlined(content))
 }
 
 fn hash(content: &str) -> String {
-    format!("#{}\n", content.replace('\n', ""))
+    format!("#{}\n", unlined(content))
 }
 
 fn block(content: &str) -> String {
@@ -57,8 +65,18 @@ pub(super) const WRITERS: [Writer; 9] = [
             single,
             line,
             block,
-            |content| format!("e{}", backslashed(content, "'")),
-            |content| format!("e'X'\n{}", backslashed(content, "'")),
+            // A text goes on in the next quotes of another line, and by the rules of its beginning.
+            // So one with escapes must not be followed by one without, of the piece behind.
+            |content| format!("e{} +", escaped(content)),
+            |content| format!("e'X'\n{} +", escaped(content)),
+            |content| {
+                let comment = unlined(content);
+                format!(
+                    "e'X' -- '{comment}\r\t-- '{comment}\n {} +",
+                    escaped(content)
+                )
+            },
+            |content| format!("e'X' /* ' */\n{}", single(content)),
             |content| format!("$$ {} $$", content.replace('$', "")),
             |content| format!("$t${content}$t$"),
             |content| format!("-- \r{}", single(content)),
@@ -67,8 +85,11 @@ pub(super) const WRITERS: [Writer; 9] = [
         code: &["\"o'x\"", "$", "#", "`", "\\", "["],
     },
     Writer {
+        // `standard_conforming_strings = off`
         system: "postgresql",
-        literals: &[single_backslashed, line, block],
+        literals: &[single_backslashed, line, block, |content| {
+            format!("e'X' -- '\n{}", escaped(content))
+        }],
         code: &["\"o'x\"", "\"o\\\"", "$", "#", "`"],
     },
     Writer {

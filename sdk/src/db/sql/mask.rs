@@ -12,9 +12,10 @@ const BACKSLASH: u16 = 1;
 const BACKSLASH_IN_DOUBLE: u16 = 1 << 1;
 /// Double quotes are around names.
 const DOUBLE_IS_NAME: u16 = 1 << 2;
-/// `E'text'` with backslashes, `$tag$text$tag$`, comments in comments and to a carriage return.
+/// `E'text'` with backslashes, `$tag$text$tag$`.
 const POSTGRESQL: u16 = 1 << 3;
-/// `--` begins a comment only before a blank, and what is in `/*! */` may be one or not.
+/// `--` begins a comment only before a blank or a control character, and what is in `/*! */` may be
+/// one or not.
 const MYSQL_COMMENTS: u16 = 1 << 4;
 /// `#` begins a comment.
 const HASH: u16 = 1 << 5;
@@ -22,42 +23,60 @@ const HASH: u16 = 1 << 5;
 const BACKTICK: u16 = 1 << 6;
 /// Brackets are around names.
 const BRACKET: u16 = 1 << 7;
-/// `$1` is an amount of money.
+/// `$1` and `€1` are amounts of money.
 const MONEY: u16 = 1 << 8;
 /// `q'[text]'`.
 const Q: u16 = 1 << 9;
-/// `'''text'''` and `"""text"""`.
+/// `'''text'''` and `"""text"""`, and a doubled quote stands for none.
 const TRIPLE: u16 = 1 << 10;
+/// A carriage return ends a line.
+const CR: u16 = 1 << 11;
+/// Comments in comments.
+const NESTED: u16 = 1 << 12;
+/// A backslash escapes between backticks.
+const BACKSLASH_IN_BACKTICK: u16 = 1 << 13;
+/// A doubled closing bracket stands for one.
+const DOUBLED_BRACKET: u16 = 1 << 14;
+/// `$name(text)` is a variable, as in Tcl.
+const VARIABLE: u16 = 1 << 15;
 
+const POSTGRESQL_ALL: u16 = POSTGRESQL | DOUBLE_IS_NAME | CR | NESTED;
+const BRACKETS: u16 = BRACKET | DOUBLED_BRACKET;
+const SQL_SERVER: u16 = BRACKETS | MONEY | NESTED;
 const MYSQL: u16 = HASH | BACKTICK | MYSQL_COMMENTS;
 const ESCAPES: u16 = BACKSLASH | BACKSLASH_IN_DOUBLE;
+const BIGQUERY: u16 = TRIPLE | ESCAPES | HASH | BACKTICK | BACKSLASH_IN_BACKTICK | CR;
 
 /// The settings in which a database reads, one after the other.
-const SETTINGS: [u16; 9] = [
-    POSTGRESQL | DOUBLE_IS_NAME,
+const SETTINGS: [u16; 13] = [
+    POSTGRESQL_ALL,
     // `standard_conforming_strings = off`
-    POSTGRESQL | DOUBLE_IS_NAME | BACKSLASH,
+    POSTGRESQL_ALL | BACKSLASH,
     MYSQL | ESCAPES,
     // `ANSI_QUOTES`
     MYSQL | BACKSLASH,
     // `NO_BACKSLASH_ESCAPES`
     MYSQL,
+    // MariaDB's `MSSQL`, which has quotes as in `ANSI_QUOTES`, and with `NO_BACKSLASH_ESCAPES`.
+    MYSQL | BACKSLASH | BRACKETS,
+    MYSQL | BRACKETS,
     // SQLite. In double quotes stands a name or, where there is no such name, a text.
-    BACKTICK | BRACKET,
-    // Microsoft's SQL Server.
-    BRACKET | MONEY,
+    BACKTICK | BRACKET | VARIABLE,
+    // Microsoft's SQL Server; where it and Oracle end a line is written nowhere.
+    SQL_SERVER,
+    SQL_SERVER | CR,
     // Oracle.
     Q,
-    // BigQuery.
-    TRIPLE | ESCAPES | HASH | BACKTICK,
+    Q | CR,
+    BIGQUERY,
 ];
 
 impl Dialect {
     fn settings(self) -> &'static [u16] {
         match self {
             Self::PostgreSql => &SETTINGS[..2],
-            Self::MySql => &SETTINGS[2..5],
-            Self::Sqlite => &SETTINGS[5..6],
+            Self::MySql => &SETTINGS[2..7],
+            Self::Sqlite => &SETTINGS[7..8],
             Self::Other => &SETTINGS,
         }
     }
@@ -104,13 +123,17 @@ fn relevant(sql: &str) -> u16 {
         .fold(POSTGRESQL | MYSQL_COMMENTS, |known, byte| {
             known
                 | match byte {
-                    b'\\' => ESCAPES,
+                    b'\\' => ESCAPES | BACKSLASH_IN_BACKTICK,
+                    b'\r' => CR,
+                    b'/' => NESTED,
                     b'"' => DOUBLE_IS_NAME | TRIPLE,
                     b'\'' => TRIPLE,
-                    b'#' => HASH,
+                    b'#' => HASH | VARIABLE,
                     b'`' => BACKTICK,
-                    b'[' => BRACKET,
-                    b'$' => MONEY,
+                    b'[' => BRACKET | DOUBLED_BRACKET,
+                    b'$' => MONEY | VARIABLE,
+                    b':' | b'@' => VARIABLE,
+                    128.. => MONEY,
                     b'q' | b'Q' => Q,
                     _ => 0,
                 }
@@ -145,11 +168,14 @@ impl Reading<'_> {
     /// What stands there, and its length. What is not closed goes on to the end.
     fn piece(self, at: usize) -> (Mark, usize) {
         let text = &self.sql.as_bytes()[at..];
-        let ends_line = |byte| byte == b'\n' || byte == b'\r' && self.is(POSTGRESQL);
+        let ends_line = |byte| byte == b'\n' || byte == b'\r' && self.is(CR);
         let line = || length(text, |byte| !ends_line(byte));
         match *text {
             [b'-', b'-', ref rest @ ..]
-                if !self.is(MYSQL_COMMENTS) || rest.first().is_none_or(|byte| *byte <= b' ') =>
+                if !self.is(MYSQL_COMMENTS)
+                    || rest
+                        .first()
+                        .is_none_or(|byte| *byte == b' ' || byte.is_ascii_control()) =>
             {
                 (Mark::Comment, line())
             }
@@ -160,13 +186,16 @@ impl Reading<'_> {
             }
             [b'/', b'*', ..] => (Mark::Comment, self.comment(text)),
             [b'\'', ..] => (Mark::Literal, self.quoted(text, self.is(BACKSLASH))),
-            [b'"', ..] if self.is(DOUBLE_IS_NAME) => (Mark::Shown, quoted(text, b'"', false)),
+            [b'"', ..] if self.is(DOUBLE_IS_NAME) => name(text, b'"', Inner::Doubled),
             [b'"', ..] => (
                 Mark::Literal,
                 self.quoted(text, self.is(BACKSLASH_IN_DOUBLE)),
             ),
-            [b'`', ..] if self.is(BACKTICK) => (Mark::Shown, quoted(text, b'`', false)),
-            [b'[', ..] if self.is(BRACKET) => (Mark::Shown, quoted(text, b']', false)),
+            [b'`', ..] if self.is(BACKSLASH_IN_BACKTICK) => name(text, b'`', Inner::Escaped),
+            [b'`', ..] if self.is(BACKTICK) => name(text, b'`', Inner::Doubled),
+            [b'[', ..] if self.is(DOUBLED_BRACKET) => name(text, b']', Inner::Doubled),
+            [b'[', ..] if self.is(BRACKET) => name(text, b']', Inner::Nowhere),
+            [b'$' | b':' | b'@' | b'#', ..] if self.is(VARIABLE) => (Mark::Shown, variable(text)),
             // Placeholders.
             [b'?', ref rest @ ..] => (Mark::Shown, 1 + digits(rest)),
             [b'$', ref rest @ ..] if digits(rest) > 0 && self.is(MONEY) => {
@@ -174,8 +203,8 @@ impl Reading<'_> {
             }
             [b'$', ref rest @ ..] if digits(rest) > 0 => (Mark::Shown, 1 + digits(rest)),
             [b'$', ..] if self.is(POSTGRESQL) => self.dollar(at),
-            [b'.', second, ..] if second.is_ascii_digit() => (Mark::Literal, number(text)),
-            [first, ..] if first.is_ascii_digit() => (Mark::Literal, number(text)),
+            [b'.', second, ..] if second.is_ascii_digit() => (Mark::Literal, self.number(text)),
+            [first, ..] if first.is_ascii_digit() => (Mark::Literal, self.number(text)),
             [first, ..] if is_of_word(first) => self.word(at),
             _ => (Mark::Shown, 1),
         }
@@ -184,11 +213,23 @@ impl Reading<'_> {
     /// A word, with the text that it says how to read.
     fn word(self, at: usize) -> (Mark, usize) {
         let text = &self.sql.as_bytes()[at..];
-        let n = length(text, is_of_word);
+        let first = self.sql[at..].chars().next();
+        if let Some(sign) = first.filter(|first| self.is(MONEY) && is_currency(*first)) {
+            let n = sign.len_utf8();
+            return (Mark::Literal, n + number(&text[n..]));
+        }
+        let n = length(text, |byte| is_of_word(byte) || byte == b'#' && self.is(Q));
         let (word, rest) = text.split_at(n);
         if rest.first() == Some(&b'\'') {
-            if self.is(POSTGRESQL) && word.eq_ignore_ascii_case(b"e") {
-                return (Mark::Literal, n + escaped(rest));
+            if self.is(POSTGRESQL) {
+                match word {
+                    b"e" | b"E" => return (Mark::Literal, n + continued(rest, Inner::Both)),
+                    // In no setting has a text of bits escapes.
+                    b"b" | b"B" | b"x" | b"X" => {
+                        return (Mark::Literal, n + continued(rest, Inner::Nowhere));
+                    }
+                    _ => {}
+                }
             }
             if self.is(Q) && (word.eq_ignore_ascii_case(b"q") || word.eq_ignore_ascii_case(b"nq")) {
                 return (Mark::Literal, n + 1 + chosen(&self.sql[at + n + 1..]));
@@ -210,7 +251,7 @@ impl Reading<'_> {
         (Mark::Literal, end.unwrap_or(text.len()))
     }
 
-    /// A comment, in PostgreSQL with others inside.
+    /// A comment, in some databases with others inside.
     fn comment(self, text: &[u8]) -> usize {
         let (mut depth, mut at) = (1, 2);
         while depth > 0 && at < text.len() {
@@ -219,7 +260,7 @@ impl Reading<'_> {
                     depth -= 1;
                     2
                 }
-                [b'/', b'*', ..] if self.is(POSTGRESQL) => {
+                [b'/', b'*', ..] if self.is(NESTED) => {
                     depth += 1;
                     2
                 }
@@ -227,6 +268,20 @@ impl Reading<'_> {
             };
         }
         at
+    }
+
+    /// A number. Whether letters behind one are a word of their own, which may say how to read the
+    /// quotes behind it, depends on the server's version: then nothing behind it is shown.
+    fn number(self, text: &[u8]) -> usize {
+        let n = number(text);
+        let (number, rest) = text.split_at(n);
+        let is_open = matches!(rest, [b'\'' | b'$', ..]);
+        let has_letters = !number.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.'));
+        if is_open && has_letters && self.is(POSTGRESQL | Q) {
+            text.len()
+        } else {
+            n
+        }
     }
 
     /// A literal between quotes of the kind that it begins with.
@@ -241,7 +296,16 @@ impl Reading<'_> {
                 }
                 3 + at + 3
             }
-            _ => quoted(text, text[0], backslash_escapes),
+            [quote, ..] => {
+                let inner = match (self.is(TRIPLE), backslash_escapes) {
+                    (false, false) => Inner::Doubled,
+                    (false, true) => Inner::Both,
+                    (true, false) => Inner::Nowhere,
+                    (true, true) => Inner::Escaped,
+                };
+                quoted(text, quote, inner).unwrap_or(text.len())
+            }
+            [] => 0,
         }
     }
 }
@@ -263,28 +327,71 @@ fn chosen(text: &str) -> usize {
     end.map_or(text.len(), |end| n + end + close.len_utf8() + 1)
 }
 
-/// The length of PostgreSQL's text with escapes, which goes on in quotes on another line.
-fn escaped(text: &[u8]) -> usize {
-    let mut at = quoted(text, b'\'', true);
+/// The length of PostgreSQL's text, which goes on in quotes on another line.
+fn continued(text: &[u8], inner: Inner) -> usize {
+    let mut at = 0;
     loop {
-        let (mut n, mut is_other_line) = (0, false);
-        loop {
-            match text[at + n..] {
-                [b'-', b'-', ref comment @ ..] => {
-                    n += 2 + length(comment, |byte| !matches!(byte, b'\n' | b'\r'));
-                }
-                [blank, ..] if blank <= b' ' => {
-                    is_other_line |= matches!(blank, b'\n' | b'\r');
-                    n += 1;
-                }
-                _ => break,
-            }
-        }
-        match text[at + n..] {
-            [b'\'', ..] if is_other_line => at += n + quoted(&text[at + n..], b'\'', true),
-            _ => return at,
+        let rest = text.get(at..).unwrap_or_default();
+        let Some(n) = quoted(rest, b'\'', inner) else {
+            return text.len();
+        };
+        at += n;
+        let rest = rest.get(n..).unwrap_or_default();
+        match gap(rest) {
+            // Before version 16 that was no blank, and what is behind it was another text.
+            Some(n) if rest.iter().take(n).any(|byte| *byte == VERTICAL_TAB) => return text.len(),
+            Some(n) => at += n,
+            None => return at,
         }
     }
+}
+
+const VERTICAL_TAB: u8 = 0x0b;
+const FORM_FEED: u8 = 0x0c;
+
+/// What is between two quotations that are one text: blanks and comments, with an end of a line.
+fn gap(text: &[u8]) -> Option<usize> {
+    let ends_line = |byte| matches!(byte, b'\n' | b'\r');
+    let (mut n, mut is_other_line) = (0, false);
+    loop {
+        match *text.get(n..)? {
+            [b'-', b'-', ref comment @ ..] => n += 2 + length(comment, |byte| !ends_line(byte)),
+            [b'\'', ..] if is_other_line => return Some(n),
+            [byte, ..] if ends_line(byte) => {
+                is_other_line = true;
+                n += 1;
+            }
+            [b' ' | b'\t' | VERTICAL_TAB | FORM_FEED, ..] => n += 1,
+            _ => return None,
+        }
+    }
+}
+
+/// The length of SQLite's variable: a sign, a name with `::`, and what is in parentheses behind it.
+fn variable(text: &[u8]) -> usize {
+    let (mut n, mut is_named) = (1, false);
+    loop {
+        match text.get(n..).unwrap_or_default() {
+            [byte, ..] if is_of_word(*byte) => {
+                is_named = true;
+                n += 1;
+            }
+            [b':', b':', ..] => n += 2,
+            [b'(', inside @ ..] if is_named => {
+                let ends =
+                    |byte: u8| byte == b')' || byte == VERTICAL_TAB || byte.is_ascii_whitespace();
+                let n_inside = length(inside, |byte| !ends(byte));
+                let is_closed = inside.get(n_inside) == Some(&b')');
+                return n + 1 + n_inside + usize::from(is_closed);
+            }
+            _ => return n,
+        }
+    }
+}
+
+/// Whether an amount of money may begin so. What is no letter begins no name.
+fn is_currency(first: char) -> bool {
+    !first.is_ascii() && !first.is_alphabetic()
 }
 
 pub(super) fn is_of_word(byte: u8) -> bool {
@@ -302,21 +409,42 @@ fn digits(text: &[u8]) -> usize {
     length(text, |byte| byte.is_ascii_digit())
 }
 
-/// The length of a quotation, in which a doubled quote stands for one.
-pub(super) fn quoted(text: &[u8], quote: u8, backslash_escapes: bool) -> usize {
+/// Where the quote that ends a quotation may stand in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inner {
+    Nowhere,
+    /// As two, which stand for one.
+    Doubled,
+    /// Behind a backslash.
+    Escaped,
+    Both,
+}
+
+/// The length of a quotation, if it is closed.
+pub(super) fn quoted(text: &[u8], close: u8, inner: Inner) -> Option<usize> {
+    let may_escape = matches!(inner, Inner::Escaped | Inner::Both);
+    let may_double = matches!(inner, Inner::Doubled | Inner::Both);
     let mut at = 1;
-    while let Some(byte) = text.get(at) {
-        if *byte == b'\\' && backslash_escapes {
+    loop {
+        let byte = *text.get(at)?;
+        if byte == b'\\' && may_escape {
             at += 1;
-        } else if *byte == quote {
-            if text.get(at + 1) != Some(&quote) {
-                return at + 1;
+        } else if byte == close {
+            if !may_double || text.get(at + 1) != Some(&close) {
+                return Some(at + 1);
             }
             at += 1;
         }
         at += 1;
     }
-    text.len()
+}
+
+/// A name in quotes. What is not closed may be anything.
+fn name(text: &[u8], close: u8, inner: Inner) -> (Mark, usize) {
+    match quoted(text, close, inner) {
+        Some(n) => (Mark::Shown, n),
+        None => (Mark::Literal, text.len()),
+    }
 }
 
 /// The length of a number: `12`, `.5`, `1.5e-3`, `0xff`, `1_000`.

@@ -1,7 +1,7 @@
 //! A text whose literals and comments are hidden, in pieces.
 
 use super::Dialect;
-use super::mask::{is_of_word, length, quoted};
+use super::mask::{Inner, is_of_word, length, quoted};
 
 /// What a piece is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,18 +35,18 @@ impl<'a> Tokens<'a> {
         let bytes = self.rest.as_bytes();
         let first = *bytes.first()?;
         let rest = &bytes[1..];
+        let name = |close, inner| {
+            let n = quoted(bytes, close, inner).unwrap_or(bytes.len());
+            (Token::Name, n)
+        };
         Some(match first {
             _ if first.is_ascii_whitespace() => {
                 let is_blank = |byte: u8| byte.is_ascii_whitespace();
                 (Token::Blank, length(bytes, is_blank))
             }
-            b'"' if self.dialect == Dialect::PostgreSql => {
-                (Token::Name, quoted(bytes, b'"', false))
-            }
-            b'`' if self.dialect != Dialect::PostgreSql => {
-                (Token::Name, quoted(bytes, b'`', false))
-            }
-            b'[' if self.dialect == Dialect::Sqlite => (Token::Name, quoted(bytes, b']', false)),
+            b'"' if self.dialect == Dialect::PostgreSql => name(b'"', Inner::Doubled),
+            b'`' if self.dialect != Dialect::PostgreSql => name(b'`', Inner::Doubled),
+            b'[' if self.dialect == Dialect::Sqlite => name(b']', Inner::Nowhere),
             b'?' => (Token::Sign, 1 + length(rest, |byte| byte.is_ascii_digit())),
             b':' | b'@' | b'$' => (Token::Sign, 1 + length(rest, is_of_word)),
             _ if is_of_word(first) => (Token::Word, length(bytes, is_of_word)),

@@ -42,6 +42,10 @@ fn escaped(content: &str) -> String {
     backslashed(content, "'")
 }
 
+fn unquoted(content: &str) -> String {
+    content.replace('\'', "")
+}
+
 fn unlined(content: &str) -> String {
     content.replace('\n', "")
 }
@@ -58,7 +62,11 @@ fn block(content: &str) -> String {
     format!("/* {} */", content.replace('*', ""))
 }
 
-pub(super) const WRITERS: [Writer; 9] = [
+fn nested(content: &str) -> String {
+    format!("/* {0} /* {0} */ {0} */", content.replace('*', ""))
+}
+
+pub(super) const WRITERS: [Writer; 11] = [
     Writer {
         system: "postgresql",
         literals: &[
@@ -76,20 +84,25 @@ pub(super) const WRITERS: [Writer; 9] = [
                     escaped(content)
                 )
             },
+            |content| format!("x'{}' +", unquoted(content)),
             |content| format!("e'X' /* ' */\n{}", single(content)),
             |content| format!("$$ {} $$", content.replace('$', "")),
             |content| format!("$t${content}$t$"),
             |content| format!("-- \r{}", single(content)),
-            |content| format!("/* {0} /* {0} */ {0} */", content.replace('*', "")),
+            nested,
         ],
         code: &["\"o'x\"", "$", "#", "`", "\\", "["],
     },
     Writer {
         // `standard_conforming_strings = off`
         system: "postgresql",
-        literals: &[single_backslashed, line, block, |content| {
-            format!("e'X' -- '\n{}", escaped(content))
-        }],
+        literals: &[
+            single_backslashed,
+            line,
+            block,
+            |content| format!("e'X' -- '\n{}", escaped(content)),
+            |content| format!("b'1'\nx'{}' +", unquoted(content)),
+        ],
         code: &["\"o'x\"", "\"o\\\"", "$", "#", "`"],
     },
     Writer {
@@ -100,6 +113,7 @@ pub(super) const WRITERS: [Writer; 9] = [
             line,
             block,
             hash,
+            |content| format!("--\x7f{}\n", unlined(content)),
             |content| format!("a--{}", backslashed(content, "'")),
             |content| format!("/*! a {} */", backslashed(content, "'")),
             |content| format!("/*!99999 {} */", content.replace('*', "")),
@@ -119,15 +133,36 @@ pub(super) const WRITERS: [Writer; 9] = [
         code: &["`o'x`", "\\", "["],
     },
     Writer {
+        // MariaDB's `MSSQL`
+        system: "mysql",
+        literals: &[single_backslashed, line, block, hash],
+        code: &["`o'x`", "\"o\\\"", "[o'x]", "[o]]\"x]"],
+    },
+    Writer {
+        // MariaDB's `MSSQL` with `NO_BACKSLASH_ESCAPES`
+        system: "mysql",
+        literals: &[single, line, block, hash],
+        code: &["`o'x`", "\"o\\\"", "[o'x]", "[o]]\"x]", "\\"],
+    },
+    Writer {
         system: "sqlite",
         literals: &[single, double, line, block],
-        code: &["`o'x`", "[o'x]", "$o", "#", "\\"],
+        code: &[
+            "`o'x`",
+            "[o'x]",
+            "[o]",
+            "$o",
+            "$o(')",
+            ":o::o(\")",
+            "#",
+            "\\",
+        ],
     },
     Writer {
         system: "microsoft.sql_server",
-        literals: &[single, double, line, block, |content| {
+        literals: &[single, double, line, block, nested, |content| {
             let digits: String = content.chars().filter(char::is_ascii_digit).collect();
-            format!("$1{digits}.5")
+            format!("$1{digits}.5+\u{20ac}1{digits}.5")
         }],
         code: &["[o'x]", "[o]]'x]", "#", "\\", "`"],
     },
@@ -150,6 +185,8 @@ pub(super) const WRITERS: [Writer; 9] = [
             line,
             block,
             hash,
+            |content| format!("-- '\r{}", escaped(content)),
+            |content| format!("# '\r{}", escaped(content)),
             |content| {
                 let content = content.replace('\\', r"\\").replace("'''", "");
                 format!("'''{content} '''")
@@ -159,7 +196,7 @@ pub(super) const WRITERS: [Writer; 9] = [
                 format!("\"\"\"{content} \"\"\"")
             },
         ],
-        code: &["`o'x`"],
+        code: &["`o'x`", "`o\\`'x`"],
     },
 ];
 

@@ -66,7 +66,7 @@ pub struct Entered {
 }
 
 /// Begins the span of a function's body.
-#[inline]
+#[inline(never)]
 pub fn enter(site: &'static Site) -> Entered {
     let span = Span::of_function(site);
     Entered {
@@ -76,7 +76,7 @@ pub fn enter(site: &'static Site) -> Entered {
 }
 
 impl Drop for Entered {
-    #[inline]
+    #[inline(never)]
     fn drop(&mut self) {
         // Before the span ends, and only when there is one.
         if let Some(scope) = self.scope.take() {

@@ -35,15 +35,13 @@ impl Prepared {
             .collect::<Result<Vec<_>>>()?;
         let folder = directory.join("rules").join(hash(&(tool, texts)));
         let index = folder.join("index");
-        if let Some(stamps) = read_index(&index) {
-            let known = Self { folder, stamps };
-            if known.stamps.keys().all(|name| known.file(name).is_file()) {
-                return Ok(known);
-            }
-            return known.write(&index, tool, files);
+        let stamps = read_index(&index).unwrap_or_default();
+        let known = Self { folder, stamps };
+        let mut packages = known.stamps.keys();
+        match !known.stamps.is_empty() && packages.all(|name| known.file(name).is_file()) {
+            true => Ok(known),
+            false => known.write(&index, tool, files),
         }
-        let stamps = BTreeMap::new();
-        Self { folder, stamps }.write(&index, tool, files)
     }
 
     fn write(mut self, index: &Path, tool: &str, files: &[PathBuf]) -> Result<Self> {

@@ -11,7 +11,7 @@ use crate::rewrite::HOOK;
 use crate::session::{COMPILING, Session, hash, write_if_changed};
 
 /// The sources, which travel inside the tool.
-const SOURCES: [(&str, &str); 16] = [
+const SOURCES: [(&str, &str); 17] = [
     ("lib.rs", include_str!("../hook/src/lib.rs")),
     ("context.rs", include_str!("../hook/src/context.rs")),
     ("current.rs", include_str!("../hook/src/current.rs")),
@@ -21,6 +21,7 @@ const SOURCES: [(&str, &str); 16] = [
     ("export.rs", include_str!("../hook/src/export.rs")),
     ("function.rs", include_str!("../hook/src/function.rs")),
     ("hand.rs", include_str!("../hook/src/hand.rs")),
+    ("held.rs", include_str!("../hook/src/held.rs")),
     ("http.rs", include_str!("../hook/src/http.rs")),
     ("id.rs", include_str!("../hook/src/id.rs")),
     ("message.rs", include_str!("../hook/src/message.rs")),

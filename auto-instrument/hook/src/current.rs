@@ -10,12 +10,13 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::task::{Context as TaskContext, Poll};
 
 use crate::Carry;
 use crate::context::{Context, Trace};
 use crate::hand::{Hands, InHand};
+use crate::held::{Held, project};
 
 /// One level of a thread's stack.
 #[derive(Debug, Default)]
@@ -26,14 +27,10 @@ pub(crate) struct Level {
     n_frames: u32,
     /// Whether the context was left, because the consumer of its message was asked again.
     has_left: bool,
-    /// What is below, if a frame made the level after it had begun.
-    below: Option<Box<Below>>,
-}
-
-#[derive(Debug)]
-struct Below {
-    level: Level,
-    late: u32,
+    /// What its [`Entered`] knows it by; zero for the lowest level and late ones, which have none.
+    serial: u32,
+    /// What [`LATE`] was, if a frame made the level after it had begun.
+    late_before: Option<u32>,
 }
 
 impl Level {
@@ -42,7 +39,8 @@ impl Level {
         hands: None,
         n_frames: 0,
         has_left: false,
-        below: None,
+        serial: 0,
+        late_before: None,
     };
 
     pub(crate) fn new(context: Option<Context>, hands: Option<Box<Hands>>) -> Self {
@@ -89,7 +87,9 @@ impl Level {
 }
 
 thread_local! {
-    static LEVEL: RefCell<Level> = const { RefCell::new(Level::EMPTY) };
+    /// The innermost last. The lowest is made when it is needed.
+    static LEVELS: RefCell<Vec<Level>> = const { RefCell::new(Vec::new()) };
+    static SERIAL: Cell<u32> = const { Cell::new(0) };
     /// The frames of futures that are being polled, one within the other.
     static N_FRAMES: Cell<u32> = const { Cell::new(0) };
     /// Which of them was the last that made its level late; zero is none.
@@ -101,28 +101,38 @@ pub(crate) fn is_in_frame() -> bool {
     N_FRAMES.with(Cell::get) > 0
 }
 
+/// Works on the stack, which has at least one level; `None` when the thread ends.
+fn with_levels<R>(work: impl FnOnce(&mut Vec<Level>) -> R) -> Option<R> {
+    LEVELS
+        .try_with(|slot| {
+            let mut levels = slot.try_borrow_mut().ok()?;
+            if levels.is_empty() {
+                levels.push(Level::EMPTY);
+            }
+            Some(work(&mut levels))
+        })
+        .ok()?
+}
+
 /// Works on the innermost level; `None` when the thread ends.
 pub(crate) fn with_level<R>(work: impl FnOnce(&mut Level) -> R) -> Option<R> {
-    LEVEL
-        .try_with(|slot| Some(work(&mut *slot.try_borrow_mut().ok()?)))
-        .ok()?
+    with_levels(|levels| levels.last_mut().map(work))?
 }
 
 /// Works on the level of the innermost frame, which is made if there is none yet.
 pub(crate) fn with_own_level<R>(work: impl FnOnce(&mut Level) -> R) -> Option<R> {
-    with_level(|level| {
+    with_levels(|levels| {
         let n_frames = N_FRAMES.with(Cell::get);
-        if level.n_frames < n_frames {
-            let own = Level::new(level.current().cloned(), None);
-            let below = Below {
-                level: std::mem::replace(level, own),
-                late: LATE.with(|late| late.replace(n_frames)),
-            };
-            level.n_frames = n_frames;
-            level.below = Some(Box::new(below));
+        let innermost = levels.last()?;
+        if innermost.n_frames < n_frames {
+            levels.push(Level {
+                n_frames,
+                late_before: Some(LATE.with(|late| late.replace(n_frames))),
+                ..Level::new(innermost.current().cloned(), None)
+            });
         }
-        work(level)
-    })
+        levels.last_mut().map(work)
+    })?
 }
 
 /// The span that is current on this thread.
@@ -133,13 +143,14 @@ pub fn current() -> Option<Context> {
 
 /// Looks at the current span without cloning it; `None` outside a trace.
 pub(crate) fn with_current<R>(look: impl FnOnce(&Context) -> R) -> Option<R> {
-    LEVEL
-        .try_with(|slot| Some(look(slot.try_borrow().ok()?.current()?)))
+    LEVELS
+        .try_with(|slot| Some(look(slot.try_borrow().ok()?.last()?.current()?)))
         .ok()?
 }
 
 /// The current span, for work that goes on elsewhere.
-fn taken_along() -> Option<Context> {
+#[must_use]
+pub fn taken_along() -> Option<Context> {
     with_level(|level| {
         if let Some(hands) = &level.hands {
             hands.carry();
@@ -151,9 +162,8 @@ fn taken_along() -> Option<Context> {
 /// A level above what was current, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Entered {
-    before: Option<Level>,
+    serial: u32,
     is_frame: bool,
-    late: u32,
     // Levels belong to the stack of one thread.
     _thread: PhantomData<*const ()>,
 }
@@ -162,10 +172,13 @@ impl Entered {
     fn enter(mut level: Level, is_frame: bool) -> Self {
         level.n_frames = N_FRAMES.with(Cell::get) + u32::from(is_frame);
         N_FRAMES.with(|frames| frames.set(level.n_frames));
+        let serial = SERIAL.with(Cell::get).checked_add(1).unwrap_or(1);
+        SERIAL.with(|last| last.set(serial));
+        level.serial = serial;
+        with_levels(|levels| levels.push(level));
         Self {
-            before: with_level(|now| std::mem::replace(now, level)),
+            serial,
             is_frame,
-            late: LATE.with(Cell::get),
             _thread: PhantomData,
         }
     }
@@ -176,71 +189,60 @@ impl Entered {
 
     /// Ends the level as a drop does, and returns it.
     pub(crate) fn leave(mut self) -> Level {
-        self.restore().unwrap_or_default()
+        self.end().unwrap_or_default()
     }
 
-    fn restore(&mut self) -> Option<Level> {
-        if std::mem::take(&mut self.is_frame) {
-            N_FRAMES.with(|frames| frames.set(frames.get().saturating_sub(1)));
-            // A scope that the future left behind is above a late level, which goes with it.
-            LATE.with(|late| late.set(self.late));
+    fn end(&mut self) -> Option<Level> {
+        let serial = std::mem::take(&mut self.serial);
+        if serial == 0 {
+            return None;
         }
-        let before = self.before.take()?;
-        with_level(|now| std::mem::replace(now, before))
+        if self.is_frame {
+            N_FRAMES.with(|frames| frames.set(frames.get().saturating_sub(1)));
+        }
+        let (level, above) = with_levels(|levels| {
+            let at = levels.iter().rposition(|level| level.serial == serial)?;
+            // What a future left behind goes with its frame. Another level may be outlived by those
+            // above it: a function may return a guard of another tracing library.
+            let above = match self.is_frame {
+                true => levels.split_off(at + 1),
+                false => Vec::new(),
+            };
+            Some((levels.remove(at), above))
+        })??;
+        // Not before the stack is free again.
+        drop(above);
+        Some(level)
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        drop(self.restore());
+        drop(self.end());
     }
 }
 
-/// A frame without a level of its own, as long as it receives no message.
-#[derive(Debug)]
-pub(crate) struct Counted {
-    _thread: PhantomData<*const ()>,
+/// Begins a frame without a level of its own, as long as it receives no message.
+pub(crate) fn count() {
+    N_FRAMES.with(|frames| frames.set(frames.get() + 1));
 }
 
-impl Counted {
-    #[inline]
-    pub(crate) fn enter() -> Self {
-        N_FRAMES.with(|frames| frames.set(frames.get() + 1));
-        Self {
-            _thread: PhantomData,
-        }
-    }
-
-    /// Ends the frame as a drop does; its level, if it made one.
-    #[inline]
-    pub(crate) fn leave(self) -> Option<Level> {
-        std::mem::forget(self);
-        Self::end()
-    }
-
-    #[inline]
-    fn end() -> Option<Level> {
-        let own = N_FRAMES.with(|frames| frames.replace(frames.get().saturating_sub(1)));
-        (LATE.with(Cell::get) == own).then(|| Self::take_late(own))?
-    }
-
-    #[cold]
-    fn take_late(own: u32) -> Option<Level> {
-        with_level(|level| {
-            if level.n_frames != own {
-                return None;
-            }
-            let below = *level.below.take()?;
-            LATE.with(|late| late.set(below.late));
-            Some(std::mem::replace(level, below.level))
-        })?
-    }
+/// Ends a frame that only counted; its level, if it made one.
+pub(crate) fn uncount() -> Option<Level> {
+    let own = N_FRAMES.with(|frames| frames.replace(frames.get().saturating_sub(1)));
+    (LATE.with(Cell::get) == own).then(|| take_late(own))?
 }
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        drop(Self::end());
-    }
+#[cold]
+fn take_late(own: u32) -> Option<Level> {
+    let mut levels = with_levels(|levels| {
+        let is_own = |level: &Level| level.late_before.is_some() && level.n_frames == own;
+        let at = levels.iter().rposition(is_own)?;
+        Some(levels.split_off(at))
+    })??;
+    let level = levels.swap_remove(0);
+    LATE.with(|late| late.set(level.late_before.unwrap_or_default()));
+    Some(level)
 }
 
 /// Makes a context current until it is dropped; then the one before is current again.
@@ -285,63 +287,120 @@ pub(crate) fn left(trace: &Arc<Trace>) {
 
 /// What a future has of its thread's stack between polls.
 #[derive(Debug, Default)]
-pub struct Frame {
+pub(crate) struct Frame(Option<Held>);
+
+#[derive(Debug, Default)]
+struct Kept {
     context: Option<Context>,
     hands: Option<Box<Hands>>,
 }
 
 impl Frame {
     /// A frame in the current context.
-    #[must_use]
-    pub fn carried() -> Self {
-        Self {
-            context: taken_along(),
-            hands: None,
+    #[inline(never)]
+    fn carried() -> Self {
+        let mut frame = Self::default();
+        frame.keep(taken_along(), None);
+        frame
+    }
+
+    fn keep(&mut self, context: Option<Context>, hands: Option<Box<Hands>>) {
+        let kept = Kept { context, hands };
+        match self.0.as_mut().and_then(Held::get_mut::<Kept>) {
+            Some(place) => *place = kept,
+            None if kept.context.is_none() && kept.hands.is_none() => {}
+            None => self.0 = Some(Held::new(kept)),
         }
     }
 
+    #[inline(never)]
     fn enter(&mut self) -> Entered {
-        Entered::frame(Level::new(self.context.take(), self.hands.take()))
+        let kept = self.0.as_mut().and_then(Held::get_mut::<Kept>);
+        let kept = kept.map(std::mem::take).unwrap_or_default();
+        Entered::frame(Level::new(kept.context, kept.hands))
     }
 
+    #[inline(never)]
     fn leave(&mut self, entered: Entered, has_returned: bool) {
         let mut level = entered.leave();
-        self.context = level.context.take();
+        let context = level.context.take();
         if has_returned {
+            self.keep(context, None);
             returned(level, true);
         } else {
-            self.hands = level.into_hands();
+            self.keep(context, level.into_hands());
         }
     }
 }
 
-/// The same for a future that is polled through a shared reference.
+/// The frame of a future that is polled through a shared reference.
 #[derive(Debug, Default)]
 pub struct SharedFrame(Mutex<Frame>);
 
 impl SharedFrame {
     /// A frame in the current context.
     #[must_use]
+    #[inline(never)]
     pub fn carried() -> Self {
         Self(Mutex::new(Frame::carried()))
     }
 
-    /// Polls the future in its frame.
-    pub fn poll<T>(&self, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
-        let mut frame = std::mem::take(&mut *self.lock());
-        let entered = frame.enter();
-        let polled = poll();
-        frame.leave(entered, polled.is_ready());
-        *self.lock() = frame;
-        polled
+    /// Begins a poll of the future, which ends when the result is dropped.
+    #[must_use]
+    #[inline(never)]
+    pub fn enter(&self) -> SharedPoll<'_> {
+        let frame = match self.0.try_lock() {
+            Ok(frame) => Some(frame),
+            Err(TryLockError::Poisoned(frame)) => Some(frame.into_inner()),
+            // Nobody polls a future twice at once.
+            Err(TryLockError::WouldBlock) => None,
+        };
+        SharedPoll {
+            entered: frame.map(|mut frame| (frame.enter(), frame)),
+            has_returned: false,
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Frame> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Lets go of what the frame has, since the future is about to be dropped.
+    #[inline(never)]
+    pub fn end(&self) {
+        let mut frame = match self.0.try_lock() {
+            Ok(frame) => frame,
+            Err(TryLockError::Poisoned(frame)) => frame.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let held = std::mem::take(&mut *frame);
+        // What it holds may end spans, which is nothing to do with the lock held.
+        drop(frame);
+        drop(held);
     }
 }
 
-/// Binds `future` to the current context: for tasks that are spawned.
+/// A poll of a future with a [`SharedFrame`].
+#[derive(Debug)]
+pub struct SharedPoll<'a> {
+    entered: Option<(Entered, MutexGuard<'a, Frame>)>,
+    has_returned: bool,
+}
+
+impl SharedPoll<'_> {
+    /// The future has returned to who polls it, who got what it received and did not drop.
+    pub fn returned(&mut self) {
+        self.has_returned = true;
+    }
+}
+
+impl Drop for SharedPoll<'_> {
+    #[inline(never)]
+    fn drop(&mut self) {
+        if let Some((entered, mut frame)) = self.entered.take() {
+            frame.leave(entered, self.has_returned);
+        }
+    }
+}
+
+/// Binds `future` to the current context: for what is polled elsewhere.
+#[inline(always)]
 pub fn carry<F>(future: F) -> Carry<F> {
     Carry {
         frame: Frame::carried(),
@@ -352,35 +411,14 @@ pub fn carry<F>(future: F) -> Carry<F> {
 impl<F: Future> Future for Carry<F> {
     type Output = F::Output;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
-        let (frame, future) = project(self);
+        project!(let frame; future = self);
         let entered = frame.enter();
         let polled = future.poll(task);
         // What a task leaves over went elsewhere, and not to whoever polls it.
         frame.leave(entered, false);
         polled
-    }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "structural pinning, which std offers no safe way to"
-)]
-fn project<F>(carry: Pin<&mut Carry<F>>) -> (&mut Frame, Pin<&mut F>) {
-    // SAFETY: `future` is never moved out of a pinned `Carry`: this is the only access to it, and
-    // `Carry` has no `Drop` and is `Unpin` only when `F` is. `frame` is never pinned.
-    unsafe {
-        let this = carry.get_unchecked_mut();
-        (&mut this.frame, Pin::new_unchecked(&mut this.future))
-    }
-}
-
-/// Binds a closure to the current context: for work that moves to another thread.
-pub fn carry_call<F: FnOnce() -> R, R>(call: F) -> impl FnOnce() -> R {
-    let context = taken_along();
-    move || {
-        let _scope = Scope::enter(context);
-        call()
     }
 }
 
@@ -410,9 +448,81 @@ mod tests {
     }
 
     #[test]
+    fn a_guard_may_outlive_the_function_that_returned_it() {
+        let function = Scope::enter(Some(context(1)));
+        let returned = Scope::enter(Some(context(2)));
+        drop(function);
+        assert_eq!(current_span(), Some(2));
+        drop(returned);
+        assert_eq!(current_span(), None);
+    }
+
+    #[test]
+    fn what_a_future_leaves_behind_goes_with_its_poll() {
+        let mut future = Box::pin(carry(async {
+            std::mem::forget(Scope::enter(Some(context(1))));
+            current_span()
+        }));
+        let mut task = TaskContext::from_waker(std::task::Waker::noop());
+        let polled = future.as_mut().poll(&mut task);
+        assert_eq!((polled, current_span()), (Poll::Ready(Some(1)), None));
+        assert!(!is_in_frame());
+    }
+
+    #[test]
+    fn frames_whose_levels_came_late_end_one_by_one() {
+        count();
+        assert_eq!(with_own_level(|level| level.n_frames), Some(1));
+        count();
+        count();
+        assert_eq!(with_own_level(|level| level.n_frames), Some(3));
+        assert_eq!(uncount().map(|level| level.n_frames), Some(3));
+        assert!(uncount().is_none());
+        assert_eq!(uncount().map(|level| level.n_frames), Some(1));
+        assert_eq!(LEVELS.with_borrow(Vec::len), 1);
+    }
+
+    #[test]
+    fn a_task_lets_go_of_its_trace_when_it_ends() {
+        let context = context(1);
+        let trace = Arc::downgrade(&context.trace);
+        let scope = Scope::enter(Some(context));
+        let frame = SharedFrame::carried();
+        drop(scope);
+        for _ in 0..2 {
+            let _poll = frame.enter();
+            assert_eq!(current_span(), Some(1));
+        }
+        assert_eq!((current_span(), trace.strong_count()), (None, 1));
+        frame.end();
+        assert_eq!(trace.strong_count(), 0);
+        let _poll = frame.enter();
+        assert_eq!(current_span(), None);
+    }
+
+    #[test]
+    fn a_panic_of_a_task_ends_its_poll() {
+        let scope = Scope::enter(Some(context(1)));
+        let frame = SharedFrame::carried();
+        drop(scope);
+        let caught = std::panic::catch_unwind(|| {
+            let _poll = frame.enter();
+            panic!("as a task may");
+        });
+        assert!(caught.is_err());
+        assert_eq!((current_span(), is_in_frame()), (None, false));
+        let _poll = frame.enter();
+        assert_eq!(current_span(), Some(1));
+    }
+
+    #[test]
     fn carried_work_runs_in_the_context_of_its_maker() {
         let scope = Scope::enter(Some(context(9)));
-        let call = carry_call(current_span);
+        let context = taken_along();
+        let call = move || {
+            let _scope = Scope::enter(context);
+            current_span()
+        };
         let mut future = Box::pin(carry(async { current_span() }));
         drop(scope);
         assert_eq!(std::thread::spawn(call).join().ok().flatten(), Some(9));

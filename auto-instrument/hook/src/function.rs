@@ -4,8 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use crate::current::{self, Counted, Level, Scope};
+use crate::current::{self, Level, Scope};
 use crate::hand::Hands;
+use crate::held::{Held, project};
 use crate::span::Span;
 use crate::{Fallible, Function};
 
@@ -106,16 +107,34 @@ fn leave(level: Level, span: &mut Span) -> Level {
 pub struct State {
     /// Present until the first poll.
     site: Option<&'static Site>,
+    /// A [`Begun`], of a body that has a span or messages.
+    begun: Option<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Begun {
     span: Span,
     /// Messages that the body received, between polls.
     hands: Option<Box<Hands>>,
 }
 
-/// The frame of a body that is being polled.
-enum InFrame {
-    /// Of a body without a span that has received no message.
-    Counted(Counted),
-    Own(current::Entered),
+/// One poll of a body.
+#[derive(Debug)]
+struct Polling<'a> {
+    state: &'a mut State,
+    /// Absent for a body without a span that has received no message.
+    entered: Option<current::Entered>,
+    end: End,
+}
+
+/// How a poll ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Panicked,
+    Waiting,
+    Returned,
+    /// With an error of this type.
+    Failed(fn() -> &'static str),
 }
 
 impl State {
@@ -125,86 +144,102 @@ impl State {
     pub fn of(site: &'static Site) -> Self {
         Self {
             site: Some(site),
-            span: Span::none(),
-            hands: None,
+            begun: None,
         }
+    }
+
+    fn begun(&mut self) -> Option<&mut Begun> {
+        self.begun.as_mut()?.get_mut()
     }
 
     /// Begins the span at the first poll, and makes it current for this one.
     #[inline(never)]
-    fn enter(&mut self) -> InFrame {
+    fn enter(&mut self) -> Polling<'_> {
         if let Some(site) = self.site.take() {
-            self.span = Span::of_function(site);
+            let span = Span::of_function(site);
+            if span.context().is_some() {
+                self.begun = Some(Held::new(Begun { span, hands: None }));
+            }
         }
-        let context = match self.span.context() {
-            Some(context) => Some(context.clone()),
-            None if self.hands.is_none() => return InFrame::Counted(Counted::enter()),
-            None => current::current(),
-        };
-        InFrame::Own(current::Entered::frame(Level::new(
-            context,
-            self.hands.take(),
-        )))
-    }
-
-    fn leave(&mut self, frame: InFrame) -> Option<Level> {
-        match frame {
-            InFrame::Counted(frame) => frame.leave(),
-            InFrame::Own(frame) => Some(leave(frame.leave(), &mut self.span)),
+        let entered = self.begun().map(|begun| {
+            let context = begun.span.context().cloned().or_else(current::current);
+            current::Entered::frame(Level::new(context, begun.hands.take()))
+        });
+        if entered.is_none() {
+            current::count();
+        }
+        Polling {
+            state: self,
+            entered,
+            end: End::Panicked,
         }
     }
 
-    #[inline(never)]
-    fn pause(&mut self, frame: InFrame) {
-        self.hands = self.leave(frame).and_then(Level::into_hands);
+    fn pause(&mut self, level: Option<Level>) {
+        let hands = level.and_then(Level::into_hands);
+        match self.begun() {
+            Some(begun) => begun.hands = hands,
+            None if hands.is_none() => {}
+            None => {
+                let span = Span::none();
+                self.begun = Some(Held::new(Begun { span, hands }));
+            }
+        }
     }
 
-    #[inline(never)]
-    fn end(&mut self, frame: InFrame, error: Option<&'static str>) {
-        if let Some(level) = self.leave(frame) {
+    fn end(&mut self, level: Option<Level>, error: Option<fn() -> &'static str>) {
+        if let Some(level) = level {
             current::returned(level, true);
         }
-        if let Some(error) = error {
-            self.span.fail(error);
+        if let (Some(error), Some(begun)) = (error, self.begun()) {
+            begun.span.fail(error());
         }
-        self.span = Span::none();
+        self.begun = None;
+    }
+}
+
+impl Drop for Polling<'_> {
+    #[inline(never)]
+    fn drop(&mut self) {
+        let level = match self.entered.take() {
+            None => current::uncount(),
+            Some(entered) => {
+                let level = entered.leave();
+                Some(match self.state.begun() {
+                    Some(begun) => leave(level, &mut begun.span),
+                    None => level,
+                })
+            }
+        };
+        match self.end {
+            End::Panicked => {}
+            End::Waiting => self.state.pause(level),
+            End::Returned => self.state.end(level, None),
+            End::Failed(error) => self.state.end(level, Some(error)),
+        }
     }
 }
 
 /// A value that inference may count on and that nobody gets; see [`returns!`](crate::returns).
+#[inline(always)]
 pub fn never<T>() -> T {
     loop {
         std::thread::park();
     }
 }
 
-macro_rules! project {
-    ($self:ident) => {{
-        #[expect(
-            unsafe_code,
-            reason = "structural pinning, which std offers no safe way to"
-        )]
-        // SAFETY: `body` is never moved out of what is pinned: this is the only access to it, and
-        // neither type has a `Drop` of its own. `state` is never pinned.
-        unsafe {
-            let this = $self.get_unchecked_mut();
-            (&mut this.state, Pin::new_unchecked(&mut this.body))
-        }
-    }};
-}
-
 impl<F: Future> Future for Function<F> {
     type Output = F::Output;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
-        let (state, body) = project!(self);
-        let frame = state.enter();
+        project!(let state; body = self);
+        let mut polling = state.enter();
         let polled = body.poll(task);
-        if polled.is_ready() {
-            state.end(frame, None);
-        } else {
-            state.pause(frame);
-        }
+        polling.end = match polled {
+            Poll::Ready(_) => End::Returned,
+            Poll::Pending => End::Waiting,
+        };
         polled
     }
 }
@@ -215,15 +250,16 @@ where
 {
     type Output = F::Output;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
-        let (state, body) = project!(self);
-        let frame = state.enter();
+        project!(let state; body = self);
+        let mut polling = state.enter();
         let polled = body.poll(task);
-        match &polled {
-            Poll::Ready(Ok(_)) => state.end(frame, None),
-            Poll::Ready(Err(_)) => state.end(frame, Some(std::any::type_name::<E>())),
-            Poll::Pending => state.pause(frame),
-        }
+        polling.end = match polled {
+            Poll::Ready(Ok(_)) => End::Returned,
+            Poll::Ready(Err(_)) => End::Failed(std::any::type_name::<E>),
+            Poll::Pending => End::Waiting,
+        };
         polled
     }
 }

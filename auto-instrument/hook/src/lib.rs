@@ -23,6 +23,7 @@ mod exit;
 mod export;
 mod function;
 mod hand;
+mod held;
 pub mod http;
 mod id;
 pub mod message;
@@ -32,7 +33,7 @@ mod span;
 mod sql;
 
 pub use context::{Context, Whole, enter_foreign, give_way};
-pub use current::{Frame, Scope, SharedFrame, carry, carry_call, current};
+pub use current::{Scope, SharedFrame, SharedPoll, carry, current, taken_along};
 pub use function::{Entered, Site, State, enter, never};
 pub use sink::{Decision, Ended, First, Sink, install};
 pub use span::{InSpan, Kind, Span, Value, in_span};
@@ -43,7 +44,7 @@ pub use span::{InSpan, Kind, Span, Value, in_span};
 /// A future that runs in the context in which it was made.
 #[derive(Debug)]
 pub struct Carry<F> {
-    frame: Frame,
+    frame: current::Frame,
     future: F,
 }
 

@@ -13,6 +13,7 @@ use crate::env::settings;
 use crate::export;
 use crate::function::Site;
 use crate::hand::Mark;
+use crate::held::{Held, project};
 use crate::sink::{self, First};
 use crate::{http, id};
 
@@ -90,7 +91,7 @@ pub(crate) struct Finished {
 /// A running span; it ends when dropped. Outside a trace it is nothing and costs nothing.
 #[derive(Debug, Default)]
 #[must_use = "a span ends when it is dropped"]
-pub struct Span(Option<Box<Running>>);
+pub struct Span(Option<Held>);
 
 #[derive(Debug)]
 struct Running {
@@ -241,7 +242,7 @@ impl Span {
             error: None,
         });
         let context = Context::new(trace, span_id);
-        Self(Some(Box::new(Running {
+        Self(Some(Held::new(Running {
             context,
             started: Instant::now(),
             record,
@@ -268,10 +269,13 @@ impl Span {
         span
     }
 
+    fn running(&self) -> Option<&Running> {
+        self.0.as_ref()?.get()
+    }
+
     /// What the trailers of the answer said, for the span that answers.
     fn trailer_status(&self) -> Option<Box<str>> {
-        self.0
-            .as_ref()
+        self.running()
             .filter(|running| running.local_root)?
             .context
             .trace
@@ -279,14 +283,13 @@ impl Span {
     }
 
     fn record(&mut self) -> Option<&mut Finished> {
-        self.0.as_mut()?.record.as_mut()
+        self.0.as_mut()?.get_mut::<Running>()?.record.as_mut()
     }
 
     /// Whether attributes set now will be exported: ask before computing dear ones.
     #[must_use]
     pub fn is_recording(&self) -> bool {
-        self.0
-            .as_ref()
+        self.running()
             .is_some_and(|running| running.record.is_some())
     }
 
@@ -335,7 +338,7 @@ impl Span {
     /// What children and remote receivers need to know of the span.
     #[must_use]
     pub fn context(&self) -> Option<&Context> {
-        self.0.as_ref().map(|running| &running.context)
+        self.running().map(|running| &running.context)
     }
 
     /// The `traceparent` header for requests that this span makes.
@@ -383,7 +386,9 @@ impl Drop for Span {
         if let Some(status) = self.trailer_status() {
             http::grpc_responded(self, Kind::Server, Some(&status));
         }
-        let Some(running) = self.0.take() else { return };
+        let Some(running) = self.0.take().and_then(Held::into::<Running>) else {
+            return;
+        };
         if running.local_root {
             running.context.trace.set_answering(false);
         }
@@ -460,6 +465,7 @@ pub struct InSpan<F, D> {
 }
 
 /// Runs `future` in `span`; `finish` sees the output just before the span ends.
+#[inline(always)]
 pub fn in_span<F, D>(span: Span, future: F, finish: D) -> InSpan<F, D>
 where
     F: Future,
@@ -479,8 +485,9 @@ where
 {
     type Output = F::Output;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
-        let (span, finish, future) = project(self);
+        project!(let span, finish; future = self);
         let polled = {
             let _scope = span.scope();
             future.poll(task)
@@ -492,25 +499,6 @@ where
             *span = Span::none();
         }
         polled
-    }
-}
-
-type Projected<'a, F, D> = (&'a mut Span, &'a mut Option<D>, Pin<&'a mut F>);
-
-#[expect(
-    unsafe_code,
-    reason = "structural pinning, which std offers no safe way to"
-)]
-fn project<F, D>(this: Pin<&mut InSpan<F, D>>) -> Projected<'_, F, D> {
-    // SAFETY: `future` is never moved out of a pinned `InSpan`: this is the only access to it, and
-    // `InSpan` has no `Drop` of its own. The other fields are never pinned.
-    unsafe {
-        let this = this.get_unchecked_mut();
-        (
-            &mut this.span,
-            &mut this.finish,
-            Pin::new_unchecked(&mut this.future),
-        )
     }
 }
 

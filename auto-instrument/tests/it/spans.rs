@@ -83,6 +83,16 @@ fn a_request_is_one_trace_through_tasks_and_over_http() {
 }
 
 #[test]
+fn a_runtimes_threads_are_in_nobodys_trace() {
+    let _one = exclusively();
+    let app = App::start(&[]);
+    assert_eq!(app.get("/apart", ""), "apart");
+    let spans = app.sink.wait_for_all(&["GET /apart"]);
+    let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
+    assert!(!names.contains(&"parked"), "{names:?}");
+}
+
+#[test]
 fn errors_and_panics_mark_their_spans_and_keep_their_places() {
     let _one = exclusively();
     let app = App::start(&[]);

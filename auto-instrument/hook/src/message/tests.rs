@@ -1,5 +1,6 @@
 //! The table of the module, row by row. Consumers are queues here, and polls are made by hand.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -50,6 +51,9 @@ impl Consumer {
             is_blocking,
             ..Received::default()
         });
+        if let Some(open) = &token.0 {
+            GIVEN.with_borrow_mut(|given| given.insert(number, Arc::downgrade(open)));
+        }
         Some(Message {
             number,
             _token: token,
@@ -78,17 +82,18 @@ fn in_trace() -> Option<u64> {
     current::current().map(|context| context.trace.id as u64)
 }
 
-/// The messages that are open, with those of other tests. The lock is free again when the last of
-/// them may be dropped.
-fn all_open() -> Vec<Arc<Open>> {
-    let open = open_messages();
-    open.values().filter_map(Weak::upgrade).collect()
+thread_local! {
+    /// What this test's consumers gave, by number. Who looked at the messages of other tests would
+    /// have them while those are dropped.
+    static GIVEN: RefCell<BTreeMap<u64, Weak<Open>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+fn open(number: u64) -> Option<Arc<Open>> {
+    GIVEN.with_borrow(|given| given.get(&number)?.upgrade())
 }
 
 fn is_open(number: u64) -> bool {
-    let open = all_open();
-    open.iter()
-        .any(|message| message.context.trace.id == u128::from(number))
+    open(number).is_some()
 }
 
 /// Waits for one poll.
@@ -114,6 +119,20 @@ fn finish<F: Future>(mut future: Pin<&mut F>) -> F::Output {
         }
     }
     panic!("the future waits for ever");
+}
+
+/// As a set of futures does.
+fn poll_member<F: Future>(
+    frame: &SharedFrame,
+    future: Pin<&mut F>,
+    task: &mut Task,
+) -> Poll<F::Output> {
+    let mut polling = frame.enter();
+    let polled = future.poll(task);
+    if polled.is_ready() {
+        polling.returned();
+    }
+    polled
 }
 
 /// Runs a task to its end.
@@ -261,7 +280,7 @@ fn futures_of_an_unordered_set_run_each_with_its_message() {
             // As `for_each_concurrent` does: all that are there, after each message.
             poll_fn(|task| {
                 set.retain_mut(|(frame, handler)| {
-                    frame.poll(|| handler.as_mut().poll(task)).is_pending()
+                    poll_member(frame, handler.as_mut(), task).is_pending()
                 });
                 Poll::Ready(())
             })
@@ -286,7 +305,7 @@ fn what_buffers_futures_has_no_message_itself() {
             assert_eq!(in_trace(), None);
         }
         for ((frame, handler), number) in buffered.iter_mut().zip(311..) {
-            let handled = poll_fn(|task| frame.poll(|| handler.as_mut().poll(task))).await;
+            let handled = poll_fn(|task| poll_member(frame, handler.as_mut(), task)).await;
             assert_eq!(handled, (number, Some(number)));
             assert_eq!(in_trace(), None);
         }
@@ -308,7 +327,7 @@ fn what_an_inner_frame_gathers_is_not_in_hand_outside() {
             // As `select_all` does.
             let frame = SharedFrame::default();
             let mut next = Box::pin(orders.wait());
-            batch.push(poll_fn(|task| frame.poll(|| next.as_mut().poll(task))).await);
+            batch.push(poll_fn(|task| poll_member(&frame, next.as_mut(), task)).await);
             assert_eq!(in_trace(), Some(321).filter(|_| batch.len() == 1));
         }
     });
@@ -645,10 +664,8 @@ fn spans_that_are_open_end_with_the_process() {
     let spans = ended(|| {
         run(async {
             let order = consumer(22, [291]).wait().await;
-            let open = all_open();
-            let open = open.iter().find(|open| open.context.trace.id == 291);
             // As `end_all` does, which would end those of other tests, too.
-            *open.expect("it is open").span() = Span::none();
+            *open(291).expect("it is open").span() = Span::none();
             drop(order);
         });
     });

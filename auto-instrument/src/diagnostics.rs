@@ -39,16 +39,18 @@ pub(crate) enum Message {
 impl Originals {
     /// Notes what is inserted into a file that messages call `name`.
     pub(crate) fn add(&mut self, name: String, original: &str, edits: &Edits) {
-        let mut shift = 0;
+        let (mut shift, mut counted_to, mut line) = (0, 0, 1);
         let marks = edits.sorted().into_iter().map(|insertion| {
-            let before = original.get(..insertion.at).unwrap_or(original);
+            let since = original.get(counted_to..insertion.at).unwrap_or_default();
+            line += since.bytes().filter(|byte| *byte == b'\n').count() as u64;
+            counted_to = insertion.at;
             let after = original.get(insertion.at..).unwrap_or_default();
             let mark = Mark {
                 at: insertion.at + shift,
                 original_at: insertion.at,
                 length: insertion.text.len(),
                 covered: after.get(..insertion.covers).unwrap_or_default().to_owned(),
-                line: before.bytes().filter(|byte| *byte == b'\n').count() as u64 + 1,
+                line,
                 text: insertion.text.clone(),
                 ends_line: after
                     .lines()

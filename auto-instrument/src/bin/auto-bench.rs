@@ -20,6 +20,9 @@ use serde_json::json;
 /// Ticks of `/proc/self/stat` a second: Linux has reported in this unit on every machine.
 const TICKS_PER_S: f64 = 100.0;
 
+/// Builds from nothing, each way.
+const CLEAN_BUILDS: usize = 3;
+
 struct Arguments {
     tool: PathBuf,
     /// Where programs are found: the tool's folder first.
@@ -36,6 +39,8 @@ struct Program {
     /// The file that is edited, and the text in it that gets a number.
     file: &'static str,
     text: &'static str,
+    /// How often it is edited for each edit that was asked for: what is short is measured more often.
+    repeats: usize,
 }
 
 const PROGRAMS: [Program; 2] = [
@@ -44,12 +49,14 @@ const PROGRAMS: [Program; 2] = [
         version: None,
         file: "front/src/main.rs",
         text: "format!(\"hello",
+        repeats: 4,
     },
     Program {
         name: "dufs",
         version: Some("0.47.0"),
         file: "src/server.rs",
         text: "\"Invalid Path",
+        repeats: 1,
     },
 ];
 
@@ -92,7 +99,7 @@ impl Arguments {
         let mut read = Self {
             tool: PathBuf::from("cargo-spanloom"),
             path: OsString::new(),
-            edits: 20,
+            edits: 16,
             json: false,
         };
         let mut words = std::env::args().skip(1);
@@ -138,16 +145,23 @@ fn measure(arguments: &Arguments, home: &Path) -> Result<Vec<Figure>> {
         let home = home.join(program.name);
         program.place(&home)?;
         run(&home, Command::new("cargo").args(["fetch", "--quiet"]))?;
-        let clean = pair(arguments, &home, 0)?;
+        let mut pairs = Vec::new();
+        for n in 0..CLEAN_BUILDS {
+            let target = home.join("target");
+            if target.is_dir() {
+                std::fs::remove_dir_all(&target)?;
+            }
+            pairs.push(pair(arguments, &home, n)?);
+        }
         figures.push(Figure {
             name: format!("{}, clean", program.name),
             bar: 1.10,
-            pairs: vec![clean],
+            pairs,
         });
         let original = std::fs::read_to_string(home.join(program.file))?;
         let mut pairs = Vec::new();
         // The first edit warms caches and is not counted.
-        for n in 0..=arguments.edits {
+        for n in 0..=arguments.edits * program.repeats {
             program.edit(&home, &original, n)?;
             let pair = pair(arguments, &home, n)?;
             if n > 0 {

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::edit::Edits;
+use crate::functions::FUTURES;
+use crate::rewrite::HOOK;
 
 /// The insertions of a crate, by the file names that appear in messages.
 #[derive(Debug, Default)]
@@ -71,7 +73,7 @@ impl Originals {
         let mut quoted = Vec::new();
         let can_be_taken_out = self.leaves_carets(&message);
         self.shift(&mut message, &mut quoted);
-        if quoted.is_empty() && !line.contains("spanloom") {
+        if quoted.is_empty() && !line.contains("panloom") {
             return Message::Right(message.to_string());
         }
         if !can_be_taken_out {
@@ -79,7 +81,8 @@ impl Originals {
         }
         strip(&mut message, &quoted);
         let text = message.to_string();
-        match text.contains("spanloom_hook") {
+        let is_ours = |name: &&str| text.contains(name);
+        match [HOOK].iter().chain(&FUTURES).any(is_ours) {
             true => Message::Foreign,
             false => Message::Right(text),
         }

@@ -1,5 +1,7 @@
 //! Which functions of the program get spans, and what is inserted into them.
 
+use std::collections::BTreeSet;
+
 use quote::ToTokens;
 use serde::{Deserialize, Serialize};
 use syn::visit::{self, Visit};
@@ -13,6 +15,10 @@ use crate::edit::Edits;
 use crate::places::{after, body_start};
 
 mod lean;
+
+/// The hook's futures as they stand at the end of a file: of any `async fn`, and of one that returns a
+/// `Result`.
+pub(crate) const FUTURES: [&str; 2] = ["SpanloomFn", "SpanloomTry"];
 
 /// Traits whose methods say nothing in a trace, or run where a span could do harm.
 const QUIET_TRAITS: [&str; 33] = [
@@ -77,6 +83,8 @@ impl Default for Selection {
 pub(crate) struct Chosen {
     pub(crate) edits: Edits,
     pub(crate) taken: Vec<Taken>,
+    /// Those of [`FUTURES`] that the file needs at its end.
+    pub(crate) futures: BTreeSet<&'static str>,
 }
 
 /// A function that gets a span.
@@ -97,6 +105,7 @@ pub(crate) fn choose(ast: &syn::File, selection: Selection, is_leaf: bool, hook:
         hook,
         impl_type: None,
         is_visible: true,
+        depth: 0,
         chosen: Chosen::default(),
     };
     if selection != Selection::None {
@@ -115,6 +124,8 @@ struct Chooser<'a> {
     impl_type: Option<String>,
     /// Methods of a trait's implementation are as public as the trait.
     is_visible: bool,
+    /// How many modules of the file there are around.
+    depth: usize,
     chosen: Chosen,
 }
 
@@ -168,7 +179,7 @@ impl Chooser<'_> {
     }
 
     fn insertions(
-        &self,
+        &mut self,
         name: &str,
         attributes: &[Attribute],
         signature: &Signature,
@@ -182,9 +193,14 @@ impl Chooser<'_> {
             return edits;
         }
         let (future, returns) = match &signature.output {
-            ReturnType::Default => ("Function", " ()".to_owned()),
-            ReturnType::Type(_, output) if is_result(output) => ("Fallible", nameable(output)),
-            ReturnType::Type(_, output) => ("Function", nameable(output)),
+            ReturnType::Default => (FUTURES[0], " ()".to_owned()),
+            ReturnType::Type(_, output) if is_result(output) => (FUTURES[1], nameable(output)),
+            ReturnType::Type(_, output) => (FUTURES[0], nameable(output)),
+        };
+        self.chosen.futures.insert(future);
+        let of_file = match self.depth {
+            0 => "self::".to_owned(),
+            depth => "super::".repeat(depth),
         };
         // The type of `!` cannot be named; such a body needs no help with inference.
         let returns = match returns.trim() {
@@ -199,7 +215,7 @@ impl Chooser<'_> {
             None => (String::new(), " }.await }"),
         };
         let state = format!("state: {hook}::state!(\"{name}\")");
-        let open = format!(" {hook}::{future} {{ {state}, body: async move {{{kept}{returns}");
+        let open = format!(" {of_file}{future} {{ {state}, body: async move {{{kept}{returns}");
         edits.insert(start, &open);
         // The body's own brace closes the block, so that it keeps its column.
         edits.insert(after(block.brace_token.span.close()), close);
@@ -210,7 +226,9 @@ impl Chooser<'_> {
 impl<'ast> Visit<'ast> for Chooser<'_> {
     fn visit_item_mod(&mut self, module: &'ast ItemMod) {
         if !is_test_only(&module.attrs) {
+            self.depth += 1;
             visit::visit_item_mod(self, module);
+            self.depth -= 1;
         }
     }
 
@@ -408,21 +426,36 @@ mod tests {
                 Selection::default()
             ),
             "pub /*~*/ fn f(a: A)\n-> ::spanloom_hook::future_of!(Result<T, E>/*|*/)\nwhere A: B { \
-             ::spanloom_hook::Fallible { state: ::spanloom_hook::state!(\"f\"), body: async move { \
+             self::SpanloomTry { state: ::spanloom_hook::state!(\"f\"), body: async move { \
              let _ = &a; ::spanloom_hook::returns!(Result < T , E >);\n    x(a)\n} } }",
         );
         assert_eq!(
             rewritten("async fn f() {\n}", Selection::default()),
             "/*~*/ fn f() -> ::spanloom_hook::future_of!(()) { \
-             ::spanloom_hook::Function { state: ::spanloom_hook::state!(\"f\"), body: async move { \
+             self::SpanloomFn { state: ::spanloom_hook::state!(\"f\"), body: async move { \
              ::spanloom_hook::returns!(());\n} } }",
         );
     }
 
     #[test]
+    fn a_function_in_a_module_finds_the_futures_of_its_file() {
+        let source =
+            "mod a { mod b {\nasync fn f() {\n}\n}\nasync fn g() -> io::Result<()> {\n}\n}";
+        let ast = syn::parse_file(source).expect("test source");
+        let chosen = choose(&ast, Selection::default(), true, "::spanloom_hook");
+        let rewritten = chosen.edits.apply(source);
+        assert!(
+            rewritten.contains("{ super::super::SpanloomFn {"),
+            "{rewritten}"
+        );
+        assert!(rewritten.contains("{ super::SpanloomTry {"), "{rewritten}");
+        assert_eq!(Vec::from_iter(chosen.futures), FUTURES);
+    }
+
+    #[test]
     fn where_that_would_not_be_the_same_it_awaits_another() {
         let nested = "async fn f() -> Result<impl Sized, E> { \
-             ::spanloom_hook::Fallible { state: ::spanloom_hook::state!(\"f\"), body: async move { \
+             self::SpanloomTry { state: ::spanloom_hook::state!(\"f\"), body: async move { \
              ::spanloom_hook::returns!(Result < _ , E >);\n    x\n} }.await }";
         let plain = "async fn f() -> Result<impl Sized, E> {\n    x\n}";
         assert_eq!(rewritten(plain, Selection::default()), nested);

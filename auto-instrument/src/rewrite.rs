@@ -90,6 +90,11 @@ pub(crate) fn plan(
             if source.path == root {
                 depth::raise(&source, &mut chosen.edits);
             }
+            if !chosen.futures.is_empty() {
+                let names: Vec<&str> = chosen.futures.into_iter().collect();
+                let futures = format!("{hook}::futures!({});", names.join(" "));
+                chosen.edits.append(source.text.len(), &futures);
+            }
             if !chosen.edits.is_empty() {
                 rewrite
                     .files

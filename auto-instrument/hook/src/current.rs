@@ -10,13 +10,14 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 
 use crate::Carry;
 use crate::context::{Context, Trace};
 use crate::hand::{Hands, InHand};
-use crate::held::{Held, project};
+use crate::held::{Held, pinned, unpinned};
 
 /// One level of a thread's stack.
 #[derive(Debug, Default)]
@@ -159,67 +160,46 @@ pub fn taken_along() -> Option<Context> {
     })?
 }
 
-/// A level above what was current, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Entered {
-    serial: u32,
-    is_frame: bool,
-    // Levels belong to the stack of one thread.
-    _thread: PhantomData<*const ()>,
+/// Puts a level above what is current; its serial.
+fn push(mut level: Level, is_frame: bool) -> u32 {
+    level.n_frames = N_FRAMES.with(Cell::get) + u32::from(is_frame);
+    N_FRAMES.with(|frames| frames.set(level.n_frames));
+    let serial = SERIAL.with(Cell::get).checked_add(1).unwrap_or(1);
+    SERIAL.with(|last| last.set(serial));
+    level.serial = serial;
+    with_levels(|levels| levels.push(level));
+    serial
 }
 
-impl Entered {
-    fn enter(mut level: Level, is_frame: bool) -> Self {
-        level.n_frames = N_FRAMES.with(Cell::get) + u32::from(is_frame);
-        N_FRAMES.with(|frames| frames.set(level.n_frames));
-        let serial = SERIAL.with(Cell::get).checked_add(1).unwrap_or(1);
-        SERIAL.with(|last| last.set(serial));
-        level.serial = serial;
-        with_levels(|levels| levels.push(level));
-        Self {
-            serial,
-            is_frame,
-            _thread: PhantomData,
-        }
+/// Takes a level away again; `None` when it has gone with another, or the thread ends.
+fn pop(serial: u32, is_frame: bool) -> Option<Level> {
+    let (level, above) = with_levels(|levels| {
+        let at = levels.iter().rposition(|level| level.serial == serial)?;
+        // What a future left behind goes with its frame. Another level may be outlived by those
+        // above it: a function may return a guard of another tracing library.
+        let above = match is_frame {
+            true => levels.split_off(at + 1),
+            false => Vec::new(),
+        };
+        Some((levels.remove(at), above))
+    })??;
+    if is_frame {
+        // Whatever panicked within has not said so.
+        N_FRAMES.with(|frames| frames.set(level.n_frames.saturating_sub(1)));
     }
-
-    pub(crate) fn frame(level: Level) -> Self {
-        Self::enter(level, true)
-    }
-
-    /// Ends the level as a drop does, and returns it.
-    pub(crate) fn leave(mut self) -> Level {
-        self.end().unwrap_or_default()
-    }
-
-    fn end(&mut self) -> Option<Level> {
-        let serial = std::mem::take(&mut self.serial);
-        if serial == 0 {
-            return None;
-        }
-        if self.is_frame {
-            N_FRAMES.with(|frames| frames.set(frames.get().saturating_sub(1)));
-        }
-        let (level, above) = with_levels(|levels| {
-            let at = levels.iter().rposition(|level| level.serial == serial)?;
-            // What a future left behind goes with its frame. Another level may be outlived by those
-            // above it: a function may return a guard of another tracing library.
-            let above = match self.is_frame {
-                true => levels.split_off(at + 1),
-                false => Vec::new(),
-            };
-            Some((levels.remove(at), above))
-        })??;
-        // Not before the stack is free again.
-        drop(above);
-        Some(level)
-    }
+    // Not before the stack is free again.
+    drop(above);
+    Some(level)
 }
 
-impl Drop for Entered {
-    fn drop(&mut self) {
-        drop(self.end());
-    }
+/// Begins a poll of what has a frame; the serial of its level.
+pub(crate) fn enter_frame(level: Level) -> u32 {
+    push(level, true)
+}
+
+/// Ends a poll that [`enter_frame`] began on this thread.
+pub(crate) fn leave_frame(serial: u32) -> Level {
+    pop(serial, true).unwrap_or_default()
 }
 
 /// Begins a frame without a level of its own, as long as it receives no message.
@@ -247,17 +227,34 @@ fn take_late(own: u32) -> Option<Level> {
 
 /// Makes a context current until it is dropped; then the one before is current again.
 #[derive(Debug)]
-pub struct Scope(Entered);
+pub struct Scope {
+    serial: u32,
+    // Levels belong to the stack of one thread.
+    _thread: PhantomData<*const ()>,
+}
 
 impl Scope {
     /// Enters `context`; `None` leaves every trace.
     #[must_use]
     pub fn enter(context: Option<Context>) -> Self {
-        Self(Entered::enter(Level::new(context, None), false))
+        Self {
+            serial: push(Level::new(context, None), false),
+            _thread: PhantomData,
+        }
     }
 
+    /// Ends the scope as a drop does; its level.
     pub(crate) fn leave(self) -> Level {
-        self.0.leave()
+        let serial = self.serial;
+        std::mem::forget(self);
+        pop(serial, false).unwrap_or_default()
+    }
+}
+
+impl Drop for Scope {
+    #[inline(never)]
+    fn drop(&mut self) {
+        drop(pop(self.serial, false));
     }
 }
 
@@ -285,116 +282,117 @@ pub(crate) fn left(trace: &Arc<Trace>) {
     });
 }
 
-/// What a future has of its thread's stack between polls.
+/// What a future has of its thread's stack between polls: a frame, for a library to put beside a
+/// future. A poll holds it as well, since the task may be gone when its poll ends.
 #[derive(Debug, Default)]
-pub(crate) struct Frame(Option<Held>);
+pub struct SharedFrame {
+    /// A shared [`Kept`].
+    kept: Held,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
-    context: Option<Context>,
-    hands: Option<Box<Hands>>,
+    levels: Mutex<(Option<Context>, Option<Box<Hands>>)>,
+    /// Whether there is anything, so that nothing is locked for a task outside of traces.
+    is_used: AtomicBool,
+    /// Whether the future has ended, so that nothing is kept any more.
+    has_ended: AtomicBool,
 }
 
-impl Frame {
-    /// A frame in the current context.
-    #[inline(never)]
-    fn carried() -> Self {
-        let mut frame = Self::default();
-        frame.keep(taken_along(), None);
-        frame
-    }
-
-    fn keep(&mut self, context: Option<Context>, hands: Option<Box<Hands>>) {
-        let kept = Kept { context, hands };
-        match self.0.as_mut().and_then(Held::get_mut::<Kept>) {
-            Some(place) => *place = kept,
-            None if kept.context.is_none() && kept.hands.is_none() => {}
-            None => self.0 = Some(Held::new(kept)),
+impl Kept {
+    fn put(&self, context: Option<Context>, hands: Option<Box<Hands>>) {
+        if self.has_ended.load(Ordering::Acquire) {
+            return;
+        }
+        let is_used = context.is_some() || hands.is_some();
+        if self.is_used.swap(is_used, Ordering::AcqRel) || is_used {
+            *self.lock() = (context, hands);
         }
     }
 
-    #[inline(never)]
-    fn enter(&mut self) -> Entered {
-        let kept = self.0.as_mut().and_then(Held::get_mut::<Kept>);
-        let kept = kept.map(std::mem::take).unwrap_or_default();
-        Entered::frame(Level::new(kept.context, kept.hands))
-    }
-
-    #[inline(never)]
-    fn leave(&mut self, entered: Entered, has_returned: bool) {
-        let mut level = entered.leave();
-        let context = level.context.take();
-        if has_returned {
-            self.keep(context, None);
-            returned(level, true);
-        } else {
-            self.keep(context, level.into_hands());
+    fn take(&self) -> (Option<Context>, Option<Box<Hands>>) {
+        match self.is_used.load(Ordering::Acquire) {
+            true => std::mem::take(&mut *self.lock()),
+            false => (None, None),
         }
     }
-}
 
-/// The frame of a future that is polled through a shared reference.
-#[derive(Debug, Default)]
-pub struct SharedFrame(Mutex<Frame>);
+    fn lock(&self) -> MutexGuard<'_, (Option<Context>, Option<Box<Hands>>)> {
+        self.levels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl SharedFrame {
     /// A frame in the current context.
     #[must_use]
     #[inline(never)]
     pub fn carried() -> Self {
-        Self(Mutex::new(Frame::carried()))
-    }
-
-    /// Begins a poll of the future, which ends when the result is dropped.
-    #[must_use]
-    #[inline(never)]
-    pub fn enter(&self) -> SharedPoll<'_> {
-        let frame = match self.0.try_lock() {
-            Ok(frame) => Some(frame),
-            Err(TryLockError::Poisoned(frame)) => Some(frame.into_inner()),
-            // Nobody polls a future twice at once.
-            Err(TryLockError::WouldBlock) => None,
-        };
-        SharedPoll {
-            entered: frame.map(|mut frame| (frame.enter(), frame)),
-            has_returned: false,
+        let kept = Kept::default();
+        kept.put(taken_along(), None);
+        Self {
+            kept: Held::new(Arc::new(kept)),
         }
     }
 
-    /// Lets go of what the frame has, since the future is about to be dropped.
+    fn kept(&self) -> Option<&Arc<Kept>> {
+        self.kept.get()
+    }
+
+    /// Begins a poll of the future, which ends when the result is dropped.
+    #[inline(never)]
+    pub fn enter(&self) -> FramePoll {
+        let kept = self.kept().cloned();
+        let (context, hands) = kept.as_deref().map(Kept::take).unwrap_or_default();
+        FramePoll {
+            serial: enter_frame(Level::new(context, hands)),
+            kept,
+            has_returned: false,
+            _thread: PhantomData,
+        }
+    }
+
+    /// Lets go of what the frame keeps: the future has ended.
     #[inline(never)]
     pub fn end(&self) {
-        let mut frame = match self.0.try_lock() {
-            Ok(frame) => frame,
-            Err(TryLockError::Poisoned(frame)) => frame.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        let held = std::mem::take(&mut *frame);
-        // What it holds may end spans, which is nothing to do with the lock held.
-        drop(frame);
-        drop(held);
+        if let Some(kept) = self.kept() {
+            kept.has_ended.store(true, Ordering::Release);
+            drop(kept.take());
+        }
     }
 }
 
 /// A poll of a future with a [`SharedFrame`].
 #[derive(Debug)]
-pub struct SharedPoll<'a> {
-    entered: Option<(Entered, MutexGuard<'a, Frame>)>,
+#[must_use = "the poll ends when this is dropped"]
+pub struct FramePoll {
+    kept: Option<Arc<Kept>>,
+    serial: u32,
     has_returned: bool,
+    // Levels belong to the stack of one thread.
+    _thread: PhantomData<*const ()>,
 }
 
-impl SharedPoll<'_> {
+impl FramePoll {
     /// The future has returned to who polls it, who got what it received and did not drop.
     pub fn returned(&mut self) {
         self.has_returned = true;
     }
 }
 
-impl Drop for SharedPoll<'_> {
+impl Drop for FramePoll {
     #[inline(never)]
     fn drop(&mut self) {
-        if let Some((entered, mut frame)) = self.entered.take() {
-            frame.leave(entered, self.has_returned);
+        let mut level = leave_frame(self.serial);
+        let context = level.context.take();
+        let mut hands = None;
+        if self.has_returned {
+            returned(level, true);
+        } else {
+            // What a task leaves over went elsewhere, and not to whoever polls it.
+            hands = level.into_hands();
+        }
+        if let Some(kept) = &self.kept {
+            kept.put(context, hands);
         }
     }
 }
@@ -403,7 +401,7 @@ impl Drop for SharedPoll<'_> {
 #[inline(always)]
 pub fn carry<F>(future: F) -> Carry<F> {
     Carry {
-        frame: Frame::carried(),
+        frame: SharedFrame::carried(),
         future,
     }
 }
@@ -413,12 +411,9 @@ impl<F: Future> Future for Carry<F> {
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
-        project!(let frame; future = self);
-        let entered = frame.enter();
-        let polled = future.poll(task);
-        // What a task leaves over went elsewhere, and not to whoever polls it.
-        frame.leave(entered, false);
-        polled
+        let Self { frame, future } = unpinned!(self);
+        let _poll = frame.enter();
+        pinned!(future).poll(task)
     }
 }
 
@@ -494,25 +489,43 @@ mod tests {
             assert_eq!(current_span(), Some(1));
         }
         assert_eq!((current_span(), trace.strong_count()), (None, 1));
+        let poll = frame.enter();
         frame.end();
+        assert_eq!(current_span(), Some(1));
+        drop(poll);
         assert_eq!(trace.strong_count(), 0);
         let _poll = frame.enter();
         assert_eq!(current_span(), None);
     }
 
     #[test]
-    fn a_panic_of_a_task_ends_its_poll() {
-        let scope = Scope::enter(Some(context(1)));
+    fn a_task_may_be_gone_when_its_poll_ends() {
+        let context = context(1);
+        let trace = Arc::downgrade(&context.trace);
+        let scope = Scope::enter(Some(context));
         let frame = SharedFrame::carried();
         drop(scope);
-        let caught = std::panic::catch_unwind(|| {
-            let _poll = frame.enter();
-            panic!("as a task may");
-        });
+        let poll = frame.enter();
+        drop(frame);
+        assert_eq!(current_span(), Some(1));
+        drop(poll);
+        assert_eq!((current_span(), trace.strong_count()), (None, 0));
+    }
+
+    #[test]
+    fn a_panic_of_what_is_carried_ends_its_poll() {
+        let scope = Scope::enter(Some(context(1)));
+        let future = carry(std::future::poll_fn(|_| -> Poll<()> {
+            panic!("as a task may")
+        }));
+        drop(scope);
+        let mut future = Box::pin(future);
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut task = TaskContext::from_waker(std::task::Waker::noop());
+            future.as_mut().poll(&mut task)
+        }));
         assert!(caught.is_err());
         assert_eq!((current_span(), is_in_frame()), (None, false));
-        let _poll = frame.enter();
-        assert_eq!(current_span(), Some(1));
     }
 
     #[test]

@@ -1,14 +1,11 @@
 //! Functions of the program: where they stand and how their bodies become spans.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll};
+use std::mem::ManuallyDrop;
 
 use crate::current::{self, Level, Scope};
 use crate::hand::Hands;
-use crate::held::{Held, project};
+use crate::held::{Held, contained};
 use crate::span::Span;
-use crate::{Fallible, Function};
 
 /// Where a function stands in the original source.
 #[derive(Debug)]
@@ -62,17 +59,17 @@ impl Site {
 #[derive(Debug)]
 #[must_use = "the span ends when this is dropped"]
 pub struct Entered {
-    scope: Option<Scope>,
-    span: Span,
+    // Not dropped by the program's code, which would be compiled there, but by this type's own drop.
+    inner: ManuallyDrop<Option<(Scope, Span)>>,
 }
 
 /// Begins the span of a function's body.
 #[inline(never)]
 pub fn enter(site: &'static Site) -> Entered {
     let span = Span::of_function(site);
+    let scope = span.scope();
     Entered {
-        scope: span.scope(),
-        span,
+        inner: ManuallyDrop::new(scope.map(|scope| (scope, span))),
     }
 }
 
@@ -80,9 +77,9 @@ impl Drop for Entered {
     #[inline(never)]
     fn drop(&mut self) {
         // Before the span ends, and only when there is one.
-        if let Some(scope) = self.scope.take() {
+        if let Some((scope, mut span)) = self.inner.take() {
             let was_in_frame = current::is_in_frame();
-            let level = leave(scope.leave(), &mut self.span);
+            let level = leave(scope.leave(), &mut span);
             current::returned(level, was_in_frame);
         }
     }
@@ -106,9 +103,11 @@ fn leave(level: Level, span: &mut Span) -> Level {
 #[derive(Debug)]
 pub struct State {
     /// Present until the first poll.
-    site: Option<&'static Site>,
-    /// A [`Begun`], of a body that has a span or messages.
-    begun: Option<Held>,
+    #[doc(hidden)]
+    pub site: Option<&'static Site>,
+    /// Something of ours, of a body that has a span or messages.
+    #[doc(hidden)]
+    pub begun: Held,
 }
 
 #[derive(Debug, Default)]
@@ -116,107 +115,108 @@ struct Begun {
     span: Span,
     /// Messages that the body received, between polls.
     hands: Option<Box<Hands>>,
+    /// Of its level, while it is polled.
+    serial: u32,
 }
 
 /// One poll of a body.
+#[doc(hidden)]
 #[derive(Debug)]
-struct Polling<'a> {
-    state: &'a mut State,
-    /// Absent for a body without a span that has received no message.
-    entered: Option<current::Entered>,
-    end: End,
-}
-
-/// How a poll ended.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Panicked,
-    Waiting,
-    Returned,
-    /// With an error of this type.
-    Failed(fn() -> &'static str),
-}
+#[repr(transparent)]
+pub struct Polling<'a>(&'a mut State);
 
 impl State {
-    /// Of a function at this place that has not begun.
-    #[must_use]
-    #[inline(never)]
-    pub fn of(site: &'static Site) -> Self {
-        Self {
-            site: Some(site),
-            begun: None,
-        }
-    }
-
     fn begun(&mut self) -> Option<&mut Begun> {
-        self.begun.as_mut()?.get_mut()
+        self.begun.get_mut()
     }
 
     /// Begins the span at the first poll, and makes it current for this one.
-    #[inline(never)]
-    fn enter(&mut self) -> Polling<'_> {
+    pub extern "C" fn enter(&mut self) -> Polling<'_> {
+        contained(|| self.begin_poll());
+        Polling(self)
+    }
+
+    fn begin_poll(&mut self) {
         if let Some(site) = self.site.take() {
             let span = Span::of_function(site);
             if span.context().is_some() {
-                self.begun = Some(Held::new(Begun { span, hands: None }));
+                self.begun = Held::new(Begun {
+                    span,
+                    ..Begun::default()
+                });
             }
         }
-        let entered = self.begun().map(|begun| {
-            let context = begun.span.context().cloned().or_else(current::current);
-            current::Entered::frame(Level::new(context, begun.hands.take()))
-        });
-        if entered.is_none() {
-            current::count();
-        }
-        Polling {
-            state: self,
-            entered,
-            end: End::Panicked,
+        match self.begun() {
+            // The usual case: no span, and no message received.
+            None => current::count(),
+            Some(begun) => {
+                let context = begun.span.context().cloned().or_else(current::current);
+                begun.serial = current::enter_frame(Level::new(context, begun.hands.take()));
+            }
         }
     }
 
-    fn pause(&mut self, level: Option<Level>) {
-        let hands = level.and_then(Level::into_hands);
+    fn end_poll(&mut self) -> Option<Level> {
+        match self.begun() {
+            None => current::uncount(),
+            Some(begun) => {
+                let level = current::leave_frame(begun.serial);
+                Some(leave(level, &mut begun.span))
+            }
+        }
+    }
+
+    fn pause(&mut self) {
+        let hands = self.end_poll().and_then(Level::into_hands);
         match self.begun() {
             Some(begun) => begun.hands = hands,
             None if hands.is_none() => {}
             None => {
-                let span = Span::none();
-                self.begun = Some(Held::new(Begun { span, hands }));
+                self.begun = Held::new(Begun {
+                    hands,
+                    ..Begun::default()
+                });
             }
         }
     }
 
-    fn end(&mut self, level: Option<Level>, error: Option<fn() -> &'static str>) {
-        if let Some(level) = level {
+    fn end(&mut self, error: Option<fn() -> &'static str>) {
+        if let Some(level) = self.end_poll() {
             current::returned(level, true);
         }
         if let (Some(error), Some(begun)) = (error, self.begun()) {
             begun.span.fail(error());
         }
-        self.begun = None;
+        self.begun = Held::NOTHING;
+    }
+}
+
+impl Polling<'_> {
+    /// The body waits.
+    pub extern "C" fn waits(self) {
+        drop(self);
+    }
+
+    /// The body has returned.
+    pub extern "C" fn returned(self) {
+        contained(|| ManuallyDrop::new(self).0.end(None));
+    }
+
+    #[expect(
+        improper_ctypes_definitions,
+        reason = "both sides are compiled by the same compiler"
+    )]
+    /// The body has returned an error of this type.
+    pub extern "C" fn failed(self, error: fn() -> &'static str) {
+        contained(|| ManuallyDrop::new(self).0.end(Some(error)));
     }
 }
 
 impl Drop for Polling<'_> {
+    /// Also of a body that panics.
     #[inline(never)]
     fn drop(&mut self) {
-        let level = match self.entered.take() {
-            None => current::uncount(),
-            Some(entered) => {
-                let level = entered.leave();
-                Some(match self.state.begun() {
-                    Some(begun) => leave(level, &mut begun.span),
-                    None => level,
-                })
-            }
-        };
-        match self.end {
-            End::Panicked => {}
-            End::Waiting => self.state.pause(level),
-            End::Returned => self.state.end(level, None),
-            End::Failed(error) => self.state.end(level, Some(error)),
-        }
+        contained(|| self.0.pause());
     }
 }
 
@@ -228,45 +228,19 @@ pub fn never<T>() -> T {
     }
 }
 
-impl<F: Future> Future for Function<F> {
-    type Output = F::Output;
-
-    #[inline(always)]
-    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
-        project!(let state; body = self);
-        let mut polling = state.enter();
-        let polled = body.poll(task);
-        polling.end = match polled {
-            Poll::Ready(_) => End::Returned,
-            Poll::Pending => End::Waiting,
-        };
-        polled
-    }
-}
-
-impl<F, T, E> Future for Fallible<F>
-where
-    F: Future<Output = Result<T, E>>,
-{
-    type Output = F::Output;
-
-    #[inline(always)]
-    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
-        project!(let state; body = self);
-        let mut polling = state.enter();
-        let polled = body.poll(task);
-        polling.end = match polled {
-            Poll::Ready(Ok(_)) => End::Returned,
-            Poll::Ready(Err(_)) => End::Failed(std::any::type_name::<E>),
-            Poll::Pending => End::Waiting,
-        };
-        polled
-    }
-}
-
 #[cfg(test)]
+#[expect(
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    reason = "what `futures!` brings"
+)]
 mod tests {
+    use std::future::Future;
+    use std::task::{Context as TaskContext, Poll};
+
     use super::*;
+
+    crate::futures!(SpanloomTry);
     use crate::span::Kind;
 
     fn current_span() -> Option<u64> {
@@ -305,7 +279,7 @@ mod tests {
         let (span, id) = parent();
         let _scope = span.scope();
         fn body() -> crate::future_of!(Result<Option<u64>, String>) {
-            Fallible {
+            SpanloomTry {
                 state: crate::state!("body"),
                 body: async {
                     crate::returns!(Result<Option<u64>, String>);

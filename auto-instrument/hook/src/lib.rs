@@ -33,38 +33,21 @@ mod span;
 mod sql;
 
 pub use context::{Context, Whole, enter_foreign, give_way};
-pub use current::{Scope, SharedFrame, SharedPoll, carry, current, taken_along};
-pub use function::{Entered, Site, State, enter, never};
+pub use current::{FramePoll, Scope, SharedFrame, carry, current, taken_along};
+pub use function::{Entered, Polling, Site, State, enter, never};
+#[doc(hidden)]
+pub use held::Held;
 pub use sink::{Decision, Ended, First, Sink, install};
 pub use span::{InSpan, Kind, Span, Value, in_span};
 
-// These stand here since their paths are part of the name of everything that a program does with
-// futures: in its debug information every letter counts.
+// Here since its path is part of the name of everything that a program does with such a future: in its
+// debug information every letter counts.
 
 /// A future that runs in the context in which it was made.
 #[derive(Debug)]
 pub struct Carry<F> {
-    frame: current::Frame,
+    frame: SharedFrame,
     future: F,
-}
-
-/// The body of an `async fn`; its span starts at the first poll, as its code does. It is made where
-/// the function stands, since a call that makes it would be compiled for each of them.
-#[derive(Debug)]
-pub struct Function<F> {
-    #[doc(hidden)]
-    pub state: State,
-    #[doc(hidden)]
-    pub body: F,
-}
-
-/// As [`Function`], of one that returns a `Result`: an `Err` marks the span.
-#[derive(Debug)]
-pub struct Fallible<F> {
-    #[doc(hidden)]
-    pub state: State,
-    #[doc(hidden)]
-    pub body: F,
 }
 
 /// For the macros: a program may have its own `std`, or a `line!` of its own.
@@ -89,7 +72,10 @@ macro_rules! site {
 #[macro_export]
 macro_rules! state {
     ($name:literal) => {
-        $crate::State::of($crate::site!($name))
+        $crate::State {
+            site: $crate::std::option::Option::Some($crate::site!($name)),
+            begun: $crate::Held::NOTHING,
+        }
     };
 }
 
@@ -99,6 +85,99 @@ macro_rules! state {
 macro_rules! future_of {
     ($output:ty) => {
         impl $crate::std::future::Future<Output = $output>
+    };
+}
+
+/// The futures of a module: what a lean `async fn` returns, and what another one awaits.
+///
+/// They are items of the module that uses them, since a compiler puts all that is compiled for a type
+/// into the part of the program in which the type stands. Were they this crate's, then all of a
+/// program's instrumented functions would be one more part of it, to be compiled after every edit.
+#[macro_export]
+macro_rules! futures {
+    ($($name:ident)+) => {
+        $($crate::future!($name);)+
+    };
+}
+
+/// One of [`futures!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! future {
+    (SpanloomFn) => {
+        /// The body of an `async fn`; its span starts at the first poll, as its code does.
+        struct SpanloomFn<F> {
+            state: $crate::State,
+            body: F,
+        }
+
+        impl<F: $crate::std::future::Future> $crate::std::future::Future for SpanloomFn<F> {
+            type Output = F::Output;
+
+            #[inline(always)]
+            fn poll(
+                self: $crate::std::pin::Pin<&mut Self>,
+                task: &mut $crate::std::task::Context<'_>,
+            ) -> $crate::std::task::Poll<F::Output> {
+                $crate::poll!(self, task, state, polled);
+                match polled {
+                    $crate::std::task::Poll::Ready(_) => state.returned(),
+                    $crate::std::task::Poll::Pending => state.waits(),
+                }
+                polled
+            }
+        }
+    };
+    (SpanloomTry) => {
+        /// As `SpanloomFn`, of one that returns a `Result`: an `Err` marks the span.
+        struct SpanloomTry<F> {
+            state: $crate::State,
+            body: F,
+        }
+
+        impl<F, T, E> $crate::std::future::Future for SpanloomTry<F>
+        where
+            F: $crate::std::future::Future<Output = $crate::std::result::Result<T, E>>,
+        {
+            type Output = F::Output;
+
+            #[inline(always)]
+            fn poll(
+                self: $crate::std::pin::Pin<&mut Self>,
+                task: &mut $crate::std::task::Context<'_>,
+            ) -> $crate::std::task::Poll<F::Output> {
+                $crate::poll!(self, task, state, polled);
+                match polled {
+                    $crate::std::task::Poll::Ready($crate::std::result::Result::Ok(_)) => {
+                        state.returned();
+                    }
+                    $crate::std::task::Poll::Ready($crate::std::result::Result::Err(_)) => {
+                        state.failed($crate::std::any::type_name::<E>);
+                    }
+                    $crate::std::task::Poll::Pending => state.waits(),
+                }
+                polled
+            }
+        }
+    };
+}
+
+/// Polls the body of one of [`futures!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! poll {
+    ($self:ident, $task:ident, $state:ident, $polled:ident) => {
+        // SAFETY: the body is never moved out of what is pinned: this is the only access to it, and its
+        // future has no `Drop` of its own. The state is never pinned. `Pin` has the layout of the pointer
+        // in it, by its documentation; its own functions would be compiled for each body.
+        let Self { state, body } = unsafe {
+            $crate::std::mem::transmute::<$crate::std::pin::Pin<&mut Self>, &mut Self>($self)
+        };
+        let $state = state.enter();
+        // SAFETY: as above.
+        let body =
+            unsafe { $crate::std::mem::transmute::<&mut F, $crate::std::pin::Pin<&mut F>>(body) };
+        let $polled = $crate::std::future::Future::poll(body, $task);
     };
 }
 

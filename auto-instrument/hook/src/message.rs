@@ -280,4 +280,9 @@ impl Level {
 }
 
 #[cfg(test)]
+#[expect(
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    reason = "what `futures!` brings"
+)]
 mod tests;

@@ -13,7 +13,7 @@ use crate::env::settings;
 use crate::export;
 use crate::function::Site;
 use crate::hand::Mark;
-use crate::held::{Held, project};
+use crate::held::{Held, pinned, unpinned};
 use crate::sink::{self, First};
 use crate::{http, id};
 
@@ -91,7 +91,7 @@ pub(crate) struct Finished {
 /// A running span; it ends when dropped. Outside a trace it is nothing and costs nothing.
 #[derive(Debug, Default)]
 #[must_use = "a span ends when it is dropped"]
-pub struct Span(Option<Held>);
+pub struct Span(Held);
 
 #[derive(Debug)]
 struct Running {
@@ -105,7 +105,7 @@ struct Running {
 impl Span {
     /// A span that nothing listens to.
     pub const fn none() -> Self {
-        Self(None)
+        Self(Held::NOTHING)
     }
 
     /// Starts a new trace in this process.
@@ -143,7 +143,7 @@ impl Span {
     ) -> Self {
         let settings = settings();
         if !sink::is_enabled() || is_off(scope) {
-            return Self(None);
+            return Self::none();
         }
         let parent = traceparent.and_then(context::parse_traceparent);
         let id = parent
@@ -186,7 +186,7 @@ impl Span {
         match current::current() {
             None => Self::root(scope, kind, name),
             Some(parent) if parent.is_whole() && matches!(kind, Kind::Client | Kind::Producer) => {
-                Self(None)
+                Self::none()
             }
             Some(parent) => Self::child_of(&parent, scope, kind, name),
         }
@@ -195,7 +195,7 @@ impl Span {
     /// A child of the current span; nothing when there is none.
     pub fn inner(scope: &'static str, kind: Kind, name: impl Into<Cow<'static, str>>) -> Self {
         match current::current() {
-            None => Self(None),
+            None => Self::none(),
             Some(parent) => Self::child_of(&parent, scope, kind, name),
         }
     }
@@ -208,7 +208,7 @@ impl Span {
         name: impl Into<Cow<'static, str>>,
     ) -> Self {
         if is_off(scope) || (parent.trace.sampled && !parent.trace.admits()) {
-            return Self(None);
+            return Self::none();
         }
         let trace = Arc::clone(&parent.trace);
         Self::start(trace, Some(parent.span_id), scope, kind, name.into(), false)
@@ -242,26 +242,26 @@ impl Span {
             error: None,
         });
         let context = Context::new(trace, span_id);
-        Self(Some(Held::new(Running {
+        Self(Held::new(Running {
             context,
             started: Instant::now(),
             record,
             local_root,
-        })))
+        }))
     }
 
     /// The span of a function, when one is current to be its parent.
     pub(crate) fn of_function(site: &'static Site) -> Self {
         let settings = settings();
         if !sink::is_enabled() || !settings.functions {
-            return Self(None);
+            return Self::none();
         }
         let mut span = match current::with_current(|parent| parent.trace.sampled) {
             Some(true) => Self::inner(site.scope(), Kind::Internal, site.name()),
             None if settings.function_roots => {
                 Self::root(site.scope(), Kind::Internal, site.name())
             }
-            _ => Self(None),
+            _ => Self::none(),
         };
         if let Some(record) = span.record() {
             record.site = Some(site);
@@ -270,7 +270,7 @@ impl Span {
     }
 
     fn running(&self) -> Option<&Running> {
-        self.0.as_ref()?.get()
+        self.0.get()
     }
 
     /// What the trailers of the answer said, for the span that answers.
@@ -283,7 +283,7 @@ impl Span {
     }
 
     fn record(&mut self) -> Option<&mut Finished> {
-        self.0.as_mut()?.get_mut::<Running>()?.record.as_mut()
+        self.0.get_mut::<Running>()?.record.as_mut()
     }
 
     /// Whether attributes set now will be exported: ask before computing dear ones.
@@ -386,7 +386,7 @@ impl Drop for Span {
         if let Some(status) = self.trailer_status() {
             http::grpc_responded(self, Kind::Server, Some(&status));
         }
-        let Some(running) = self.0.take().and_then(Held::into::<Running>) else {
+        let Some(running) = self.0.take::<Running>() else {
             return;
         };
         if running.local_root {
@@ -487,10 +487,14 @@ where
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
-        project!(let span, finish; future = self);
+        let Self {
+            span,
+            finish,
+            future,
+        } = unpinned!(self);
         let polled = {
             let _scope = span.scope();
-            future.poll(task)
+            pinned!(future).poll(task)
         };
         if let Poll::Ready(output) = &polled {
             if let Some(finish) = finish.take() {

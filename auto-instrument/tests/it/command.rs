@@ -257,7 +257,7 @@ fn a_workspace_behind_a_link_gets_its_spans() {
 #[test]
 fn a_function_that_does_not_compile_with_a_span_costs_only_its_own() {
     let (_one, folder) = changing();
-    let library = "pub type Result = u8;\npub async fn odd() -> Result {\n    1\n}\n\
+    let library = "#![deny(warnings)]\n#![forbid(unsafe_code, dead_code)]\npub type Result = u8;\npub async fn odd() -> Result {\n    1\n}\n\
                    pub async fn even() -> Result { 2 }\npub async fn fine() {}\n";
     restore(&folder.join("src/lib.rs"), library.as_bytes());
     let output = spanloom_at(&folder, &["build"], &[]);

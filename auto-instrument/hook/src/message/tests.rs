@@ -7,13 +7,14 @@ use std::pin::{Pin, pin};
 use std::task::{Context as Task, Poll, Waker};
 
 use super::*;
-use crate::Function;
 use crate::context::enter_foreign;
 use crate::current::{Scope, SharedFrame, carry};
 use crate::export;
 use crate::function::enter;
 use crate::sink::testing::ended;
 use crate::span::{Finished, Kind};
+
+crate::futures!(SpanloomFn);
 
 /// A message as a library hands it out. It comes in the trace of its number.
 #[derive(Debug)]
@@ -127,10 +128,10 @@ fn poll_member<F: Future>(
     future: Pin<&mut F>,
     task: &mut Task,
 ) -> Poll<F::Output> {
-    let mut polling = frame.enter();
+    let mut poll = frame.enter();
     let polled = future.poll(task);
     if polled.is_ready() {
-        polling.returned();
+        poll.returned();
     }
     polled
 }
@@ -143,7 +144,7 @@ fn run<F: Future>(task: F) -> F::Output {
 /// An `async fn` of the workspace.
 macro_rules! function {
     ($name:literal, $body:expr) => {
-        Function {
+        SpanloomFn {
             state: crate::state!($name),
             body: $body,
         }

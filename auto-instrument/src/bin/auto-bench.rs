@@ -295,7 +295,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+    let at = |at: usize| values.get(at).copied().unwrap_or_default();
+    let (upper, is_even) = (values.len() / 2, values.len().is_multiple_of(2));
+    match is_even && upper > 0 {
+        true => f64::midpoint(at(upper - 1), at(upper)),
+        false => at(upper),
+    }
 }
 
 impl Figure {

@@ -16,6 +16,8 @@ use crate::places::{after, body_start};
 
 mod lean;
 
+use lean::Lean;
+
 /// The hook's futures as they stand at the end of a file: of any `async fn`, and of one that returns a
 /// `Result`.
 pub(crate) const FUTURES: [&str; 2] = ["SpanloomFn", "SpanloomTry"];
@@ -151,9 +153,9 @@ impl Chooser<'_> {
         // What a library says is `pub async fn`, and no method, is compiled with the library; of any
         // other future the crates that await it compile a copy, and of all that is awaited within.
         let is_compiled_here = is_public && self.impl_type.is_none() && !self.is_leaf;
-        let kept = lean::kept(attributes, signature, block)
+        let lean = lean::of(attributes, signature, block)
             .filter(|_| self.may_be_lean && !is_compiled_here);
-        let edits = self.insertions(&name, attributes, signature, block, kept);
+        let edits = self.insertions(&name, attributes, signature, block, lean);
         self.chosen.edits.extend(edits.clone());
         self.chosen.taken.push(Taken { name, edits });
     }
@@ -184,7 +186,7 @@ impl Chooser<'_> {
         attributes: &[Attribute],
         signature: &Signature,
         block: &Block,
-        kept: Option<String>,
+        lean: Option<Lean>,
     ) -> Edits {
         let (hook, mut edits) = (self.hook, Edits::default());
         let start = body_start(attributes, block);
@@ -207,15 +209,15 @@ impl Chooser<'_> {
             "!" => String::new(),
             returns => format!(" {hook}::returns!({returns});"),
         };
-        let (kept, close) = match kept {
-            Some(kept) => {
-                lean::write(signature, hook, &mut edits);
-                (kept, " } }")
+        let (first, close) = match lean {
+            Some(lean) => {
+                lean::write(&lean, signature, hook, &mut edits);
+                (lean.first, " } }")
             }
             None => (String::new(), " }.await }"),
         };
         let state = format!("state: {hook}::state!(\"{name}\")");
-        let open = format!(" {of_file}{future} {{ {state}, body: async move {{{kept}{returns}");
+        let open = format!(" {of_file}{future} {{ {state}, body: async move {{{first}{returns}");
         edits.insert(start, &open);
         // The body's own brace closes the block, so that it keeps its column.
         edits.insert(after(block.brace_token.span.close()), close);

@@ -5,6 +5,9 @@ use std::cell::Cell;
 use crate::span::{Kind, Span};
 use crate::sql::sanitized;
 
+/// The length that the conventions give a summary.
+const SUMMARY_BYTES_MAX: usize = 255;
+
 thread_local! {
     static SYSTEM: Cell<&'static str> = const { Cell::new("other_sql") };
 }
@@ -26,19 +29,12 @@ pub fn query(scope: &'static str, sql: &str) -> Span {
     if span.is_recording() {
         let system = SYSTEM.try_with(Cell::get).unwrap_or("other_sql");
         let text = sanitized(sql, system);
-        let (operation, target) = summary(&text);
+        let summary = summary(&text);
         span.set("db.system.name", system);
         span.set("db.query.text", text);
-        if !operation.is_empty() {
-            span.set("db.operation.name", operation.clone());
-        }
-        match target {
-            Some(target) => {
-                span.rename(format!("{operation} {target}"));
-                span.set("db.collection.name", target);
-            }
-            None if operation.is_empty() => {}
-            None => span.rename(operation),
+        if !summary.is_empty() {
+            span.set("db.query.summary", summary.clone());
+            span.rename(summary);
         }
     }
     span
@@ -55,8 +51,9 @@ pub fn command(scope: &'static str, system: &'static str, name: String) -> Span 
     span
 }
 
-/// The operation, and the first table that it names, of a text in which literals are hidden.
-pub(crate) fn summary(sql: &str) -> (String, Option<String>) {
+/// The operation, and the first table that it names, of a text in which literals are hidden:
+/// `SELECT orders`. May be empty.
+pub(crate) fn summary(sql: &str) -> String {
     let mut words = sql
         .split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | ',' | ';'))
         .filter(|word| !word.is_empty());
@@ -64,13 +61,20 @@ pub(crate) fn summary(sql: &str) -> (String, Option<String>) {
         word.chars()
             .all(|c| c.is_alphanumeric() || "_.\"`$".contains(c))
     };
-    let operation = words
-        .next()
-        .filter(|word| is_name(word))
-        .unwrap_or_default();
-    let operation = operation.to_uppercase();
-    let mut target = None;
-    let mut previous = operation.clone();
+    let mut summary = String::new();
+    let mut say = |word: &str| {
+        let word = word.replace(['"', '`'], "");
+        if summary.len() + 1 + word.len() <= SUMMARY_BYTES_MAX {
+            if !summary.is_empty() {
+                summary.push(' ');
+            }
+            summary.push_str(&word);
+        }
+    };
+    let mut previous = words.next().unwrap_or_default().to_uppercase();
+    if is_name(&previous) {
+        say(&previous);
+    }
     // A table stands near the beginning; a long query is not read to its end.
     for word in words.take(200) {
         let introduces = matches!(
@@ -83,43 +87,46 @@ pub(crate) fn summary(sql: &str) -> (String, Option<String>) {
         }
         if introduces && is_name(word) && !matches!(upper.as_str(), "IF" | "SELECT" | "ONLY" | "OR")
         {
-            target = Some(word.replace(['"', '`'], ""));
+            say(word);
             break;
         }
         previous = upper;
     }
-    (operation, target)
+    summary
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn named(sql: &str) -> String {
-        let (operation, target) = summary(sql);
-        target.map_or(operation.clone(), |target| format!("{operation} {target}"))
-    }
-
     #[test]
     fn queries_are_named_by_operation_and_table() {
         assert_eq!(
-            named("select a, b from \"users\" where id = $1"),
+            summary("select a, b from \"users\" where id = $1"),
             "SELECT users"
         );
         assert_eq!(
-            named("INSERT INTO shop.items(a) VALUES (1)"),
+            summary("INSERT INTO shop.items(a) VALUES (1)"),
             "INSERT shop.items"
         );
-        assert_eq!(named("update stock set n = 1"), "UPDATE stock");
-        assert_eq!(named("CREATE TABLE IF NOT EXISTS t (a)"), "CREATE");
-        assert_eq!(named("BEGIN"), "BEGIN");
-        assert_eq!(named("SELECT 1"), "SELECT");
-        assert_eq!(named("  "), "");
+        assert_eq!(summary("update stock set n = 1"), "UPDATE stock");
+        assert_eq!(summary("CREATE TABLE IF NOT EXISTS t (a)"), "CREATE");
+        assert_eq!(summary("BEGIN"), "BEGIN");
+        assert_eq!(summary("SELECT 1"), "SELECT");
+        assert_eq!(summary("  "), "");
+        assert_eq!(summary("? FROM t"), "t");
+    }
+
+    #[test]
+    fn a_summary_has_few_bytes() {
+        let long = "t".repeat(SUMMARY_BYTES_MAX);
+        assert_eq!(summary(&format!("SELECT a FROM {long}")), "SELECT");
+        assert_eq!(summary(&format!("{long}x FROM t")), "t");
     }
 
     #[test]
     fn names_are_not_found_in_values() {
-        let named = |sql| named(&sanitized(sql, "other_sql"));
+        let named = |sql| summary(&sanitized(sql, "other_sql"));
         assert_eq!(named("SELECT ' FROM secret '"), "SELECT");
         assert_eq!(named("SELECT \" FROM secret \" FROM t"), "SELECT t");
         assert_eq!(named("/* FROM secret */ SELECT a FROM t"), "SELECT t");

@@ -29,8 +29,8 @@ const ODD: [Odd; 11] = [
         edition: "2018",
         files: &[("src/main.rs", include_str!("../fixtures/lean.rs"))],
         functions: &[
-            "S::bump", "S::eat", "again", "deep", "generic", "held", "hidden", "moved", "near",
-            "order",
+            "S::bump", "S::eat", "again", "apart", "copied", "deep", "generic", "held", "hidden",
+            "moved", "near", "order",
         ],
     },
     Odd {

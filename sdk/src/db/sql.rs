@@ -92,41 +92,25 @@ pub(crate) fn sanitized(sql: &str, dialect: Dialect) -> String {
     mask::masked(shortened(sql), dialect)
 }
 
-/// What a text does, and to what.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Summary {
-    /// Operations and their targets as they come: `INSERT totals SELECT orders`. May be empty.
-    pub(crate) text: String,
-    /// The operation, if there is only one.
-    pub(crate) operation: Option<String>,
-    /// The table, if there is only one and nothing else.
-    pub(crate) table: Option<String>,
-}
-
-/// Reads the summary of a text that is [`sanitized`].
-pub(crate) fn summary(shown: &str, dialect: Dialect) -> Summary {
+/// What a text that is [`sanitized`] does, and to what: operations and their targets as they come,
+/// `INSERT totals SELECT orders`. May be empty.
+///
+/// The conventions have it instead of `db.operation.name` and `db.collection.name`, which are not to
+/// be read out of a text that may hold several.
+pub(crate) fn summary(shown: &str, dialect: Dialect) -> String {
     let tokens = Tokens::new(shown, dialect);
     let significant = tokens.filter(is_significant as fn(&(Token, &str)) -> bool);
     let mut reader = Reader {
         tokens: significant.peekable(),
         levels: vec![Level::default()],
         names_of_with: Vec::new(),
-        expects: None,
+        expects_target: false,
         is_at_start: true,
         previous: "",
-        summary: Summary::default(),
-        n_operations: 0,
-        n_targets: 0,
+        summary: String::new(),
     };
     reader.read();
-    let mut summary = reader.summary;
-    if reader.n_operations != 1 {
-        summary.operation = None;
-    }
-    if reader.n_operations != 1 || reader.n_targets != 1 {
-        summary.table = None;
-    }
-    summary
+    reader.summary
 }
 
 fn is_significant((token, _): &(Token, &str)) -> bool {
@@ -139,13 +123,12 @@ struct Reader<'a, T: Iterator<Item = (Token, &'a str)>> {
     levels: Vec<Level>,
     /// What `WITH` gives names to is no table.
     names_of_with: Vec<&'a str>,
-    expects: Option<Target>,
+    /// The next name is a table, an index, a procedure, a role.
+    expects_target: bool,
     is_at_start: bool,
     /// The token before.
     previous: &'a str,
-    summary: Summary,
-    n_operations: usize,
-    n_targets: usize,
+    summary: String,
 }
 
 /// What is known of the inside of a parenthesis.
@@ -156,13 +139,6 @@ struct Level {
     is_statement: bool,
     /// A comma goes on to the next table.
     is_in_tables: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Target {
-    Table,
-    /// An index, a procedure, a role.
-    Other,
 }
 
 impl<'a, T: Iterator<Item = (Token, &'a str)>> Reader<'a, T> {
@@ -179,15 +155,12 @@ impl<'a, T: Iterator<Item = (Token, &'a str)>> Reader<'a, T> {
 
     /// Signs are what structures a statement.
     fn sign(&mut self, sign: &str) {
-        // A target that is hidden is one all the same.
-        if self.expects.take().is_some() && sign == "?" {
-            self.n_targets += 1;
-        }
+        self.expects_target = false;
         match sign {
             "(" => self.levels.push(Level::default()),
             // More closed than opened: the rest cannot be understood, but is still read.
             ")" if self.levels.len() > 1 => drop(self.levels.pop()),
-            "," if self.level().is_in_tables => self.expects = Some(Target::Table),
+            "," if self.level().is_in_tables => self.expects_target = true,
             ";" => {
                 self.levels.truncate(1);
                 *self.level() = Level::default();
@@ -206,28 +179,28 @@ impl<'a, T: Iterator<Item = (Token, &'a str)>> Reader<'a, T> {
         let is_inside = matches!(self.previous, "(" | ")") || was("AS") || was("ANALYZE");
         let may_begin = self.is_at_start || is_inside;
         if is("SELECT") || may_begin && is_any(&["INSERT", "DELETE", "MERGE"]) {
-            self.statement(word, None);
+            self.statement(word, false);
         } else if may_begin && is("UPDATE") {
-            self.statement(word, Some(Target::Table));
+            self.statement(word, true);
             self.level().is_in_tables = true;
         } else if is("WITH") && self.is_at_start {
             self.is_at_start = false;
         } else if is("EXPLAIN") && self.is_at_start {
             // What is explained is at its start, too.
-            self.statement(word, None);
+            self.statement(word, false);
             self.is_at_start = true;
         } else if self.is_at_start {
             self.other_statement(word);
         } else if is("FROM") && self.level().is_statement && !was("DISTINCT") {
             self.level().is_in_tables = true;
-            self.expects = Some(Target::Table);
+            self.expects_target = true;
         } else if is("INTO") && self.level().is_statement || is("JOIN") {
-            self.expects = Some(Target::Table);
+            self.expects_target = true;
         } else if is_any(&AFTER_TABLES) {
             self.level().is_in_tables = false;
-            self.expects = None;
+            self.expects_target = false;
         } else {
-            return self.expects.is_some() && is_any(&BEFORE_NAME);
+            return self.expects_target && is_any(&BEFORE_NAME);
         }
         true
     }
@@ -245,40 +218,32 @@ impl<'a, T: Iterator<Item = (Token, &'a str)>> Reader<'a, T> {
                     self.tokens.next();
                     let next = next.to_ascii_uppercase();
                     if KINDS.contains(&next.as_str()) {
-                        let target = match next.as_str() {
-                            "TABLE" => Target::Table,
-                            _ => Target::Other,
-                        };
-                        return self.statement(&format!("{upper} {next}"), Some(target));
+                        return self.statement(&format!("{upper} {next}"), true);
                     }
                 }
-                self.statement(&upper, None);
+                self.statement(&upper, false);
             }
-            "TRUNCATE" => self.statement(&upper, Some(Target::Table)),
-            "CALL" | "EXEC" | "EXECUTE" => self.statement(&upper, Some(Target::Other)),
-            _ => self.statement(&upper, None),
+            "TRUNCATE" | "CALL" | "EXEC" | "EXECUTE" => self.statement(&upper, true),
+            _ => self.statement(&upper, false),
         }
     }
 
-    fn statement(&mut self, operation: &str, expects: Option<Target>) {
-        let operation = operation.to_ascii_uppercase();
+    fn statement(&mut self, operation: &str, expects_target: bool) {
         self.is_at_start = false;
-        self.expects = expects;
+        self.expects_target = expects_target;
         *self.level() = Level {
             is_statement: true,
             is_in_tables: false,
         };
-        self.n_operations += 1;
-        self.say(&operation);
-        self.summary.operation.get_or_insert(operation);
+        self.say(&operation.to_ascii_uppercase());
     }
 
     /// A name: of the target, if one is expected.
     fn name(&mut self, token: Token, text: &'a str) {
         let is_at_start = std::mem::take(&mut self.is_at_start);
-        let Some(target) = self.expects.take().filter(|_| !is_at_start) else {
+        if !std::mem::take(&mut self.expects_target) || is_at_start {
             return self.name_of_with(token, text);
-        };
+        }
         let mut name = unquoted(token, text).to_owned();
         while self.tokens.next_if(|(_, sign)| *sign == ".").is_some() {
             let is_name = |(token, _): &(Token, &str)| matches!(token, Token::Word | Token::Name);
@@ -287,13 +252,8 @@ impl<'a, T: Iterator<Item = (Token, &'a str)>> Reader<'a, T> {
                 name.push_str(unquoted(token, part));
             }
         }
-        if self.names_of_with.contains(&name.as_str()) {
-            return;
-        }
-        self.n_targets += 1;
-        self.say(&name);
-        if target == Target::Table {
-            self.summary.table.get_or_insert(name);
+        if !self.names_of_with.contains(&name.as_str()) {
+            self.say(&name);
         }
     }
 
@@ -315,12 +275,12 @@ impl<'a, T: Iterator<Item = (Token, &'a str)>> Reader<'a, T> {
 
     /// Adds a word to the summary, which is cut between words only.
     fn say(&mut self, word: &str) {
-        let text = &mut self.summary.text;
-        if text.len() + 1 + word.len() <= SUMMARY_BYTES_MAX {
-            if !text.is_empty() {
-                text.push(' ');
+        let summary = &mut self.summary;
+        if summary.len() + 1 + word.len() <= SUMMARY_BYTES_MAX {
+            if !summary.is_empty() {
+                summary.push(' ');
             }
-            text.push_str(word);
+            summary.push_str(word);
         }
     }
 }

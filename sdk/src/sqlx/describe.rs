@@ -63,20 +63,13 @@ impl Tracing {
             true => shortened(sql).to_owned(),
             false => shown,
         };
-        let mut attributes = self.target.attributes(5);
+        let mut attributes = self.target.attributes(3);
         attributes.push(KeyValue::new("db.query.text", text));
-        if let Some(operation) = summary.operation {
-            attributes.push(KeyValue::new("db.operation.name", operation));
-        }
-        if let Some(table) = summary.table {
-            attributes.push(KeyValue::new("db.collection.name", table));
-        }
-        let builder = if summary.text.is_empty() {
+        let builder = if summary.is_empty() {
             SpanBuilder::from_name(self.target.system)
         } else {
-            let value = summary.text.clone();
-            attributes.push(KeyValue::new("db.query.summary", value));
-            SpanBuilder::from_name(summary.text)
+            attributes.push(KeyValue::new("db.query.summary", summary.clone()));
+            SpanBuilder::from_name(summary)
         };
         builder
             .with_kind(SpanKind::Client)

@@ -63,8 +63,7 @@ async fn a_query_is_a_child_of_its_request_and_says_what_it_does() {
     assert_eq!(
         sink.tree(&attributes),
         "INTERNAL request\n  \
-         CLIENT SELECT orders db.system.name=sqlite db.operation.name=SELECT \
-         db.collection.name=orders db.query.summary=SELECT orders \
+         CLIENT SELECT orders db.system.name=sqlite db.query.summary=SELECT orders \
          db.query.text=SELECT item FROM orders WHERE id < $1 AND item <> 'it''s' \
          db.response.returned_rows=2\n"
     );

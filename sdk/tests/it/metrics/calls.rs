@@ -70,22 +70,17 @@ async fn queries_are_counted_by_what_they_do_and_a_sampled_one_is_the_example() 
         "error.type",
     ];
     let line = |rest: &str| format!("db.client.operation.duration db.system.name=sqlite {rest}\n");
-    let select = "db.query.summary=SELECT orders db.operation.name=SELECT \
-        db.collection.name=orders";
+    let select = "db.query.summary=SELECT orders";
     assert_eq!(
         sink.figures(&told),
         [
             line("db.query.summary=BEGIN db.operation.name=BEGIN count=1 spans=1"),
             line("db.query.summary=COMMIT db.operation.name=COMMIT count=1 spans=1"),
             line(
-                "db.query.summary=DELETE nowhere db.operation.name=DELETE \
-                 db.collection.name=nowhere db.response.status_code=1 error.type=1 \
+                "db.query.summary=DELETE nowhere db.response.status_code=1 error.type=1 \
                  count=1 spans=1"
             ),
-            line(
-                "db.query.summary=INSERT orders db.operation.name=INSERT \
-                 db.collection.name=orders count=1 spans=1"
-            ),
+            line("db.query.summary=INSERT orders count=1 spans=1"),
             line(&format!("{select} count=3 spans=1")),
             line(&format!("{select} error.type=cancelled count=1 spans=1")),
             line(&format!("{select} error.type=pool_closed count=1 spans=1")),

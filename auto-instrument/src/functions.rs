@@ -18,7 +18,7 @@ mod lean;
 
 use lean::Lean;
 
-/// The hook's futures as they stand at the end of a file: of any `async fn`, and of one that returns a
+/// The hook's futures as they stand among the items of a file: of any `async fn`, and of one that returns a
 /// `Result`.
 pub(crate) const FUTURES: [&str; 2] = ["SpanloomFn", "SpanloomTry"];
 
@@ -85,7 +85,7 @@ impl Default for Selection {
 pub(crate) struct Chosen {
     pub(crate) edits: Edits,
     pub(crate) taken: Vec<Taken>,
-    /// Those of [`FUTURES`] that the file needs at its end.
+    /// Those of [`FUTURES`] that the file needs.
     pub(crate) futures: BTreeSet<&'static str>,
 }
 

@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use syn::Item;
+use syn::spanned::Spanned;
+
 use crate::cfg::is_no_std;
 use crate::depth;
 use crate::edit::Edits;
@@ -93,7 +96,10 @@ pub(crate) fn plan(
             if !chosen.futures.is_empty() {
                 let names: Vec<&str> = chosen.futures.into_iter().collect();
                 let futures = format!("{hook}::futures!({});", names.join(" "));
-                chosen.edits.append(source.text.len(), &futures);
+                match early(&source) {
+                    Some(place) => chosen.edits.insert(place, &format!(" {futures}")),
+                    None => chosen.edits.append(source.text.len(), &futures),
+                }
             }
             if !chosen.edits.is_empty() {
                 rewrite
@@ -118,6 +124,26 @@ pub(crate) fn plan(
         }
     }
     rewrite
+}
+
+/// The end of a line near the beginning of a file, behind a declaration.
+///
+/// What is compiled from an item says its line, and is copied to where it is used. An item at the end
+/// of a file has another line after each edit that adds one, and everything with a copy would be
+/// compiled again.
+fn early(source: &Source) -> Option<usize> {
+    let is_declaration = |item: &&Item| match item {
+        Item::ExternCrate(_) | Item::Use(_) => true,
+        Item::Mod(module) => module.content.is_none(),
+        _ => false,
+    };
+    let declarations = source.ast.items.iter().filter(is_declaration);
+    let mut ends = declarations.map(|item| item.span().byte_range().end);
+    ends.find(|end| {
+        let rest = source.text.get(*end..).unwrap_or_default();
+        let rest = rest.lines().next().unwrap_or_default().trim_start();
+        rest.is_empty() || rest.starts_with("//")
+    })
 }
 
 type Files = BTreeMap<PathBuf, (String, Edits)>;
@@ -171,6 +197,29 @@ mod tests {
         let files = apply(&root, &rules[0])?;
         let (text, edits) = files.get(&file).expect("the file is found by its module");
         Ok(edits.apply(text))
+    }
+
+    #[test]
+    fn the_futures_of_a_file_stand_where_edits_seldom_move_them() {
+        let place = |text: &str| {
+            let source = Source::parse(Path::new("a.rs"), text.to_owned()).expect("it parses");
+            early(&source).map(|end| text[..end].to_owned())
+        };
+        let behind = |text: &str, expected: &str| {
+            assert_eq!(place(text).as_deref(), Some(expected), "{text}");
+        };
+        behind(
+            "//! Text.\n\nuse a::{\n b,\n};\nfn f() {}",
+            "//! Text.\n\nuse a::{\n b,\n};",
+        );
+        behind(
+            "fn f() {}\n#[cfg(x)]\nmod a; // b\r\n",
+            "fn f() {}\n#[cfg(x)]\nmod a;",
+        );
+        behind("use a; use b;\nuse c;", "use a; use b;");
+        behind("#!/bin/x\nextern crate a;", "#!/bin/x\nextern crate a;");
+        assert_eq!(place("use a; /* b */ fn f() {}\nmod m {}"), None);
+        assert_eq!(place(""), None);
     }
 
     #[test]

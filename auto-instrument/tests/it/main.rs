@@ -12,5 +12,6 @@ mod app;
 mod build;
 mod command;
 mod odd;
+mod parts;
 mod sink;
 mod spans;

@@ -150,7 +150,11 @@ fn what_is_hidden_is_no_part_of_a_summary() {
             "SELECT \"a\" FROM \"secret\", t",
             "SELECT t",
         ),
-        (Dialect::Sqlite, "SELECT * FROM [my table]", "SELECT my table"),
+        (
+            Dialect::Sqlite,
+            "SELECT * FROM [my table]",
+            "SELECT my table",
+        ),
     ] {
         assert_eq!(read(sql, dialect), expected, "{sql}");
     }

@@ -11,6 +11,8 @@ const VERSION: &str = "0.20.2";
 pub(super) fn check() -> Result<()> {
     let program = installed()?;
     step("dependencies: licences, duplicates, sources", || {
+        // It looks into the crates of every platform, of which a build here fetches its own alone.
+        run(&mut cargo(&["fetch", "--locked", "--quiet"]))?;
         deny(
             &program,
             &["--offline", "check", "bans", "licenses", "sources"],

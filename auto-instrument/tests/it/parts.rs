@@ -117,8 +117,9 @@ fn an_edit_concerns_no_more_parts_than_without_spans() {
     let plainly = || {
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--quiet", "--offline"]);
-        let cargo = cargo.current_dir(&folder).env("CARGO_TARGET_DIR", "target");
-        assert!(cargo.status().unwrap().success());
+        cargo.env("CARGO_TARGET_DIR", "target");
+        cargo.env("CARGO_INCREMENTAL", "1");
+        assert!(cargo.current_dir(&folder).status().unwrap().success());
     };
     let with_spans = || {
         let output = spanloom_at(&folder, &["build", "--quiet", "--offline"], &[]);

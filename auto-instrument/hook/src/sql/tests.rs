@@ -60,7 +60,8 @@ proptest! {
                 let shown = sanitized(&sql, system);
                 prop_assert!(!shown.contains(is_secret), "{system}: {sql} => {shown}");
                 let summary = summary(&shown);
-                prop_assert!(!summary.contains(is_secret));
+                // Its capitals are those of the operation.
+                prop_assert!(!summary.contains(|c: char| c.is_ascii_digit()));
                 let shown = shown.to_uppercase().replace(['"', '`'], "");
                 let mut words = summary.split(' ').map(str::to_uppercase);
                 prop_assert!(words.all(|word| shown.contains(&word)));

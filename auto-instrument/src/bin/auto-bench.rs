@@ -6,7 +6,8 @@
 //! ways from nothing, and then after the same edits, each edit both ways in turn, so that a slow minute of
 //! the machine hits both. Half of the edits change a text, the others move the lines below it as well,
 //! which has more compiled. The figure is CPU time (user and system, of Cargo and all that it starts),
-//! since wall time says more about what else runs. Ends with 1 when a bar falls short.
+//! since wall time says more about what else runs: the median of the ratios, pair by pair. Ends with 1
+//! when a bar falls short.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -21,7 +22,7 @@ use serde_json::json;
 const TICKS_PER_S: f64 = 100.0;
 
 /// Builds from nothing, each way.
-const CLEAN_BUILDS: usize = 3;
+const CLEAN_BUILDS: usize = 5;
 
 struct Arguments {
     tool: PathBuf,
@@ -80,19 +81,9 @@ struct Pair {
     spanloom: Cost,
 }
 
-/// What a figure takes from its pairs.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Estimate {
-    /// The cheapest of each way: of few, since what else runs only ever adds.
-    Cheapest,
-    /// The medians, and that of the ratios, pair by pair.
-    Median,
-}
-
 struct Figure {
     name: String,
     bar: f64,
-    estimate: Estimate,
     pairs: Vec<Pair>,
 }
 
@@ -166,7 +157,6 @@ fn measure(arguments: &Arguments, home: &Path) -> Result<Vec<Figure>> {
         figures.push(Figure {
             name: format!("{}, clean", program.name),
             bar: 1.10,
-            estimate: Estimate::Cheapest,
             pairs,
         });
         let original = std::fs::read_to_string(home.join(program.file))?;
@@ -182,7 +172,6 @@ fn measure(arguments: &Arguments, home: &Path) -> Result<Vec<Figure>> {
         figures.push(Figure {
             name: format!("{}, after an edit", program.name),
             bar: 1.05,
-            estimate: Estimate::Median,
             pairs,
         });
         writeln!(std::io::stderr(), "{} done", program.name)?;
@@ -321,21 +310,12 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 impl Figure {
-    fn of(&self, value: impl Fn(&Pair) -> f64) -> f64 {
-        let values = self.pairs.iter().map(value);
-        match self.estimate {
-            Estimate::Cheapest => values.fold(f64::INFINITY, f64::min),
-            Estimate::Median => median(values.collect()),
-        }
+    fn median(&self, of: impl Fn(&Pair) -> f64) -> f64 {
+        median(self.pairs.iter().map(of).collect())
     }
 
     fn ratio(&self) -> f64 {
-        match self.estimate {
-            Estimate::Cheapest => {
-                self.of(|pair| pair.spanloom.cpu_s) / self.of(|pair| pair.plain.cpu_s)
-            }
-            Estimate::Median => self.of(|pair| pair.spanloom.cpu_s / pair.plain.cpu_s),
-        }
+        self.median(|pair| pair.spanloom.cpu_s / pair.plain.cpu_s)
     }
 
     fn holds(&self) -> bool {
@@ -347,13 +327,13 @@ impl Figure {
             "{:<28}{:>6}{:>10.3} s{:>10.3} s{:>8.3}{:>8.2}  {:<6}{:>12.2} s{:>14.2} s\n",
             self.name,
             self.pairs.len(),
-            self.of(|pair| pair.plain.cpu_s),
-            self.of(|pair| pair.spanloom.cpu_s),
+            self.median(|pair| pair.plain.cpu_s),
+            self.median(|pair| pair.spanloom.cpu_s),
             self.ratio(),
             self.bar,
             if self.holds() { "yes" } else { "no" },
-            self.of(|pair| pair.plain.wall_s),
-            self.of(|pair| pair.spanloom.wall_s),
+            self.median(|pair| pair.plain.wall_s),
+            self.median(|pair| pair.spanloom.wall_s),
         )
     }
 
@@ -361,13 +341,13 @@ impl Figure {
         json!({
             "figure": self.name,
             "pairs": self.pairs.len(),
-            "plain_cpu_s": self.of(|pair| pair.plain.cpu_s),
-            "spanloom_cpu_s": self.of(|pair| pair.spanloom.cpu_s),
+            "plain_cpu_s": self.median(|pair| pair.plain.cpu_s),
+            "spanloom_cpu_s": self.median(|pair| pair.spanloom.cpu_s),
             "ratio": self.ratio(),
             "bar": self.bar,
             "holds": self.holds(),
-            "plain_wall_s": self.of(|pair| pair.plain.wall_s),
-            "spanloom_wall_s": self.of(|pair| pair.spanloom.wall_s),
+            "plain_wall_s": self.median(|pair| pair.plain.wall_s),
+            "spanloom_wall_s": self.median(|pair| pair.spanloom.wall_s),
         })
     }
 }
@@ -379,7 +359,7 @@ fn report(arguments: &Arguments, figures: &[Figure]) -> Result<ExitCode> {
     } else {
         let head = format!(
             "{:<28}{:>6}{:>12}{:>12}{:>8}{:>8}  {:<6}{:>14}{:>16}\n",
-            "CPU time",
+            "medians of CPU time",
             "pairs",
             "plain",
             "spanloom",

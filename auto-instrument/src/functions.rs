@@ -18,8 +18,8 @@ mod lean;
 
 use lean::Lean;
 
-/// The hook's futures as they stand among the items of a file: of any `async fn`, and of one that returns a
-/// `Result`.
+/// The hook's futures as they stand among the items of a file: of any `async fn`, and of one that
+/// returns a `Result`.
 pub(crate) const FUTURES: [&str; 2] = ["SpanloomFn", "SpanloomTry"];
 
 /// Traits whose methods say nothing in a trace, or run where a span could do harm.

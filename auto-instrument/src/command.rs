@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::config::{rustc_wrapper, variable};
+use crate::config::{rustc, rustc_wrapper, variable};
 use crate::functions::Selection;
 use crate::session::{SESSION, Session, hash};
 use crate::workspace::Workspace;
@@ -199,7 +199,7 @@ impl Options {
             selection: self.selection()?,
             everywhere: self.everywhere,
             rules: rules::Prepared::of(&directory, &tool, &self.rule_files())?,
-            compiler: compiler()?,
+            compiler: compiler(rustc(&here, &settings))?,
             tool,
             directory,
         };
@@ -292,14 +292,13 @@ fn cargo() -> String {
     variable("CARGO").unwrap_or_else(|| "cargo".to_owned())
 }
 
-/// Names the compiler: by its file when Cargo says which toolchain it is of, since asking it takes
-/// longer than everything else here; else by what it says of itself.
-fn compiler() -> Result<String> {
+/// Names the compiler: by its file when it is that of Cargo's own toolchain, since asking it takes
+/// longer than everything else here; a `given` one by what it says of itself.
+fn compiler(given: Option<String>) -> Result<String> {
     let beside_cargo = || {
         let cargo = PathBuf::from(variable("CARGO")?);
         Some(cargo.with_file_name(format!("rustc{}", std::env::consts::EXE_SUFFIX)))
     };
-    let given = variable("RUSTC").or_else(|| variable("CARGO_BUILD_RUSTC"));
     if given.is_none()
         && let Some(path) = beside_cargo()
         && let Ok(file) = std::fs::metadata(&path)

@@ -11,18 +11,34 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The compiler wrapper that Cargo would use without us: the environment's, else that of the
-/// `--config` options among `settings`, else the nearest configuration file's.
+/// The compiler wrapper that Cargo would use without us.
 pub(crate) fn rustc_wrapper(from: &Path, settings: &[String]) -> Option<String> {
     if is_empty("RUSTC_WRAPPER") {
         // That is how one says that there is none.
         return None;
     }
-    variable("RUSTC_WRAPPER")
-        .or_else(|| wrapper_in_settings(from, settings))
-        .or_else(|| variable("CARGO_BUILD_RUSTC_WRAPPER"))
-        .or_else(|| wrapper_in_files(from, variable("CARGO_HOME").map(PathBuf::from)))
-        .filter(|wrapper| !wrapper.is_empty())
+    program(
+        from,
+        settings,
+        "rustc-wrapper",
+        ["RUSTC_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"],
+    )
+}
+
+/// The compiler that Cargo uses instead of its own.
+pub(crate) fn rustc(from: &Path, settings: &[String]) -> Option<String> {
+    program(from, settings, "rustc", ["RUSTC", "CARGO_BUILD_RUSTC"])
+}
+
+/// A program that a key of the table `build` names, in Cargo's order: the first variable, else the
+/// `--config` options among `settings`, else the second variable, else the nearest configuration file.
+fn program(from: &Path, settings: &[String], key: &str, variables: [&str; 2]) -> Option<String> {
+    let [before, behind] = variables;
+    variable(before)
+        .or_else(|| in_settings(from, settings, key))
+        .or_else(|| variable(behind))
+        .or_else(|| in_files(from, variable("CARGO_HOME").map(PathBuf::from), key))
+        .filter(|program| !program.is_empty())
 }
 
 #[expect(
@@ -34,18 +50,18 @@ fn is_empty(name: &str) -> bool {
 }
 
 /// Each is `--config`, then or behind a `=` a line of TOML or a file; the last one wins.
-fn wrapper_in_settings(from: &Path, settings: &[String]) -> Option<String> {
+fn in_settings(from: &Path, settings: &[String], key: &str) -> Option<String> {
     settings.iter().rev().find_map(|word| {
         let setting = word.strip_prefix("--config=").unwrap_or(word);
         let file = from.join(setting);
         match file.is_file() {
-            true => wrapper_of(&std::fs::read_to_string(&file).ok()?, file.parent()?),
-            false => wrapper_of(setting, &from.join(".cargo")),
+            true => program_of(&std::fs::read_to_string(&file).ok()?, file.parent()?, key),
+            false => program_of(setting, &from.join(".cargo"), key),
         }
     })
 }
 
-fn wrapper_in_files(from: &Path, cargo_home: Option<PathBuf>) -> Option<String> {
+fn in_files(from: &Path, cargo_home: Option<PathBuf>, key: &str) -> Option<String> {
     let folders = from
         .ancestors()
         .map(|folder| folder.join(".cargo"))
@@ -53,9 +69,9 @@ fn wrapper_in_files(from: &Path, cargo_home: Option<PathBuf>) -> Option<String> 
     for folder in folders {
         for name in ["config.toml", "config"] {
             let text = std::fs::read_to_string(folder.join(name));
-            let wrapper = text.ok().and_then(|text| wrapper_of(&text, &folder));
-            if wrapper.is_some() {
-                return wrapper;
+            let program = text.ok().and_then(|text| program_of(&text, &folder, key));
+            if program.is_some() {
+                return program;
             }
         }
     }
@@ -63,13 +79,13 @@ fn wrapper_in_files(from: &Path, cargo_home: Option<PathBuf>) -> Option<String> 
 }
 
 /// What a configuration in `folder` says. A relative path is relative to the folder's own folder.
-fn wrapper_of(text: &str, folder: &Path) -> Option<String> {
+fn program_of(text: &str, folder: &Path, key: &str) -> Option<String> {
     let config: toml::Table = text.parse().ok()?;
-    let wrapper = config.get("build")?.get("rustc-wrapper")?.as_str()?;
-    let is_path = wrapper.contains('/') && Path::new(wrapper).is_relative();
+    let program = config.get("build")?.get(key)?.as_str()?;
+    let is_path = program.contains('/') && Path::new(program).is_relative();
     match folder.parent().filter(|_| is_path) {
-        Some(home) => Some(home.join(wrapper).display().to_string()),
-        None => Some(wrapper.to_owned()),
+        Some(home) => Some(home.join(program).display().to_string()),
+        None => Some(program.to_owned()),
     }
 }
 
@@ -79,6 +95,7 @@ mod tests {
 
     #[test]
     fn the_nearest_configuration_names_the_wrapper() {
+        let key = "rustc-wrapper";
         let folder = tempfile::tempdir().expect("a folder");
         let inner = folder.path().join("a/b");
         std::fs::create_dir_all(folder.path().join("a/.cargo")).expect("made");
@@ -88,7 +105,7 @@ mod tests {
             "[build]\nrustc-wrapper = 'sccache'\n",
         )
         .expect("written");
-        assert_eq!(wrapper_in_files(&inner, None).as_deref(), Some("sccache"));
+        assert_eq!(in_files(&inner, None, key).as_deref(), Some("sccache"));
         std::fs::create_dir_all(inner.join(".cargo")).expect("made");
         std::fs::write(
             inner.join(".cargo/config.toml"),
@@ -96,10 +113,10 @@ mod tests {
         )
         .expect("written");
         let expected = inner.join("./tools/w").display().to_string();
-        assert_eq!(wrapper_in_files(&inner, None), Some(expected));
+        assert_eq!(in_files(&inner, None, key), Some(expected));
         let settings = ["--config", "build.rustc-wrapper='./x'", "--config=a.b=1"];
         let settings = settings.map(str::to_owned);
         let expected = inner.join("./x").display().to_string();
-        assert_eq!(wrapper_in_settings(&inner, &settings), Some(expected));
+        assert_eq!(in_settings(&inner, &settings, key), Some(expected));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::edit::Edits;
 use crate::functions::FUTURES;
-use crate::rewrite::HOOK;
+use crate::hook::recipe::HOOK;
 
 /// The insertions of a crate, by the file names that appear in messages.
 #[derive(Debug, Default)]

@@ -1,14 +1,22 @@
-//! The hook as a compiled library: built with the user's own compiler, once a compiler and target.
+//! The hook as a compiled library, once a compiler and target. The tool brings one for the compiler that
+//! it was itself built with; for another it is compiled with that.
+
+pub(crate) mod recipe;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::rewrite::HOOK;
 use crate::session::{COMPILING, Session, hash, write_if_changed};
+use recipe::HOOK;
+
+/// The library that the tool brings, and what it is bound to. Empty when there was none to be had.
+const READY: (&[u8], &str) = (
+    include_bytes!(concat!(env!("OUT_DIR"), "/hook.rlib")),
+    include_str!(concat!(env!("OUT_DIR"), "/bound_to")),
+);
 
 /// The sources, which travel inside the tool.
 const SOURCES: [(&str, &str); 17] = [
@@ -31,13 +39,16 @@ const SOURCES: [(&str, &str); 17] = [
     ("sql.rs", include_str!("../hook/src/sql.rs")),
 ];
 
+/// A file that says that the library was of no use.
+const DAMAGED: &str = "damaged";
+
 /// Where the hook of a compiler and target is, or will be. The sources are this build of the tool's.
 pub(crate) fn folder(session: &Session, target: Option<&str>) -> PathBuf {
     let key = hash(&(&session.tool, &session.compiler, target));
     session.directory.join("hook").join(key)
 }
 
-/// The compiled hook; compiles it when this is the first use.
+/// The compiled hook; puts it in place when this is the first use.
 pub(crate) fn library(session: &Session, rustc: &Path, target: Option<&str>) -> Result<PathBuf> {
     let folder = folder(session, target);
     let library = folder.join(format!("lib{HOOK}.rlib"));
@@ -46,11 +57,19 @@ pub(crate) fn library(session: &Session, rustc: &Path, target: Option<&str>) -> 
     }
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    // Wrappers run side by side: one of them compiles, the others wait for it.
+    // Wrappers run side by side: one of them does it, the others wait.
     let lock = File::create(folder.join("lock")).context("cannot make the hook's lock")?;
     lock.lock().context("cannot take the hook's lock")?;
     if !library.is_file() {
-        compile(rustc, target, &folder, &library)?;
+        let unfinished = folder.join("unfinished.rlib");
+        if is_ready_for(rustc, target) && !folder.join(DAMAGED).exists() {
+            std::fs::write(&unfinished, READY.0)
+        } else {
+            compile(rustc, target, &folder.join("src"), &unfinished)?;
+            Ok(())
+        }
+        .and_then(|()| std::fs::rename(&unfinished, &library))
+        .with_context(|| format!("cannot put {} in place", library.display()))?;
     }
     Ok(library)
 }
@@ -64,43 +83,24 @@ pub(crate) fn made(session: &Session, target: Option<&str>) -> Option<SystemTime
 /// Throws a damaged hook away, unless another wrapper has done so and made it anew.
 pub(crate) fn forget(session: &Session, target: Option<&str>, made_then: Option<SystemTime>) {
     if made(session, target) == made_then {
-        // When it is gone or stays, the next compilation has its own word on that.
-        let _ = std::fs::remove_file(folder(session, target).join(format!("lib{HOOK}.rlib")));
+        let folder = folder(session, target);
+        // Should it be the one that the tool brings: the compiler knows best what it can use. When the
+        // hook is gone or stays, the next compilation has its own word on that.
+        let _ = std::fs::write(folder.join(DAMAGED), "");
+        let _ = std::fs::remove_file(folder.join(format!("lib{HOOK}.rlib")));
     }
 }
 
-fn compile(rustc: &Path, target: Option<&str>, folder: &Path, library: &Path) -> Result<()> {
+fn is_ready_for(rustc: &Path, target: Option<&str>) -> bool {
+    recipe::bound_to(rustc, target).is_ok_and(|compiler| compiler == READY.1)
+}
+
+fn compile(rustc: &Path, target: Option<&str>, sources: &Path, library: &Path) -> Result<()> {
     for (name, text) in SOURCES {
-        write_if_changed(&folder.join("src").join(name), text)?;
+        write_if_changed(&sources.join(name), text)?;
     }
-    let unfinished = folder.join("unfinished.rlib");
-    let mut command = Command::new(rustc);
-    command
-        .args([
-            "--crate-name",
-            HOOK,
-            "--crate-type",
-            "rlib",
-            "--edition",
-            "2024",
-        ])
-        // Of every profile: optimised and in one piece it costs half as much to link, after every edit.
-        .args(["-C", "opt-level=2", "-C", "codegen-units=1"])
-        .args(["-C", "metadata=spanloom", "--cap-lints", "allow"])
-        // A program tells nobody where it was built, and is the same wherever that was.
-        .arg(format!(
-            "--remap-path-prefix={}=spanloom-hook",
-            folder.join("src").display()
-        ))
-        .arg("-o")
-        .arg(&unfinished)
-        .arg(folder.join("src/lib.rs"))
-        .env("CARGO_PKG_VERSION", env!("CARGO_PKG_VERSION"))
-        .env(COMPILING, "1");
-    if let Some(target) = target {
-        command.args(["--target", target]);
-    }
-    let output = command
+    let output = recipe::command(rustc, target, sources, library)
+        .env(COMPILING, "1")
         .output()
         .context("cannot start the compiler for the hook")?;
     let message = String::from_utf8_lossy(&output.stderr);
@@ -109,6 +109,20 @@ fn compile(rustc: &Path, target: Option<&str>, folder: &Path, library: &Path) ->
         "the hook does not compile: {}",
         message.trim()
     );
-    std::fs::rename(&unfinished, library)
-        .with_context(|| format!("cannot put {} in place", library.display()))
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_tool_brings_is_what_the_compiler_makes() {
+        let rustc = Path::new("rustc");
+        assert!(is_ready_for(rustc, None));
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("hook.rlib");
+        compile(rustc, None, &folder.path().join("elsewhere"), &library).unwrap();
+        assert!(std::fs::read(library).unwrap() == READY.0);
+    }
 }

@@ -10,12 +10,10 @@ use crate::cfg::is_no_std;
 use crate::depth;
 use crate::edit::Edits;
 use crate::functions::{self, Selection, Taken};
+use crate::hook::recipe::HOOK;
 use crate::modules::{self, Source};
 use crate::places;
 use crate::rules::Rule;
-
-/// The crate's own name for the hook's crate.
-pub(crate) const HOOK: &str = "spanloom_hook";
 
 /// What a crate becomes.
 #[derive(Debug, Default)]

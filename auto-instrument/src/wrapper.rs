@@ -11,9 +11,10 @@ use semver::Version;
 
 use crate::config::variable;
 use crate::functions::Selection;
+use crate::hook::recipe::HOOK;
 use crate::invocation::Invocation;
 use crate::report::{self, Report};
-use crate::rewrite::{self, HOOK, Rewrite};
+use crate::rewrite::{self, Rewrite};
 use crate::session::{COMPILING, SESSION, Session, write_if_changed};
 use crate::{depinfo, hook};
 
@@ -344,8 +345,10 @@ impl<'a> Unit<'a> {
         let target = self.invocation.target.as_deref();
         let made = hook::made(self.session, target);
         let attempt = self.compile_copy_once(package, root, rewrite)?;
-        let is_damaged =
-            |why: &String| why.contains("crate `spanloom_hook`") && why.contains(": found ");
+        let is_damaged = |why: &String| {
+            why.contains("`spanloom_hook`")
+                && (why.contains(": found ") || why.contains(": can't find "))
+        };
         if matches!(&attempt, Attempt::Failed(failure) if failure.why.as_ref().is_some_and(is_damaged))
         {
             hook::forget(self.session, target, made);

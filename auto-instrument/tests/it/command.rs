@@ -148,21 +148,49 @@ fn builds_with_spans(folder: &Path) {
     assert!(!matched.contains("fallback"), "{matched}");
 }
 
+/// The folders of the hooks that a build has used.
+fn hooks(folder: &Path) -> Vec<PathBuf> {
+    let hooks = std::fs::read_dir(folder.join("target/spanloom/hook")).unwrap();
+    let hooks: Vec<_> = hooks.map(|hook| hook.unwrap().path()).collect();
+    assert!(!hooks.is_empty());
+    hooks
+}
+
 #[test]
-fn a_hook_that_was_damaged_is_made_anew() {
-    let (_one, folder) = changing();
-    builds_with_spans(&folder);
-    let mut n_damaged = 0;
-    for hook in std::fs::read_dir(folder.join("target/spanloom/hook")).unwrap() {
-        std::fs::write(hook.unwrap().path().join("libspanloom_hook.rlib"), "").unwrap();
-        n_damaged += 1;
+fn the_hook_is_compiled_only_when_the_tools_own_does_not_fit() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = package("compilers");
+    for left in ["target", ".cargo"] {
+        std::fs::remove_dir_all(folder.join(left)).ok();
     }
-    assert!(n_damaged > 0);
+    let compiled = || {
+        hooks(&folder)
+            .iter()
+            .filter(|hook| hook.join("src").is_dir())
+            .count()
+    };
+    builds_with_spans(&folder);
+    assert_eq!(compiled(), 0);
+    for hook in hooks(&folder) {
+        std::fs::write(hook.join("libspanloom_hook.rlib"), "").unwrap();
+    }
+    let main = folder.join("src/main.rs");
+    restore(&main, format!("{PROGRAM}// Edited.\n").as_bytes());
+    builds_with_spans(&folder);
+    assert_eq!(compiled(), 1);
+    let other = folder.join("rustc");
     restore(
-        &folder.join("src/main.rs"),
-        format!("{PROGRAM}// Edited.\n").as_bytes(),
+        &other,
+        b"#!/bin/sh\nrustc \"$@\" || exit\n[ \"$*\" != -vV ] || echo 'another: yes'\n",
+    );
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o755)).unwrap();
+    restore(
+        &folder.join(".cargo/config.toml"),
+        b"[build]\nrustc = \"./rustc\"\n",
     );
     builds_with_spans(&folder);
+    assert_eq!(compiled(), 2);
 }
 
 #[test]

@@ -1,18 +1,20 @@
-//! What spans cost a build: `cargo spanloom build` beside `cargo build`, clean and after an edit, both
-//! as one types them.
+//! What spans cost a build: `cargo spanloom build` beside `cargo build`, clean and after an edit.
 //!
 //! The programs are the tests' fixture, whose build after an edit is so short that what the tool itself
 //! takes shows, and a published one of some size, where what it inserts shows. Each is built both
-//! ways from nothing, and then after the same edits, each edit both ways in turn, so that a slow minute of
-//! the machine hits both. Half of the edits change a text, the others move the lines below it as well,
-//! which has more compiled. The figure is CPU time (user and system, of Cargo and all that it starts),
-//! since wall time says more about what else runs: the median of the ratios, pair by pair. Ends with 1
-//! when a bar falls short.
+//! ways from nothing, and then after the same edits. Half of the edits change a text, the others move the
+//! lines below it as well, which has more compiled.
+//!
+//! Both ways run at the same time, each on a core of its own, which they exchange: whatever else the
+//! machine does then hits both. One after the other, single pairs differed by a fifth on a shared
+//! machine; side by side by a twentieth. The figure is CPU time (user and system, of Cargo and all that
+//! it starts), since wall time says more about what else runs: the median of the ratios, pair by pair.
+//! Ends with 1 when a bar falls short.
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -30,6 +32,7 @@ struct Arguments {
     path: OsString,
     edits: usize,
     json: bool,
+    cores: [u32; 2],
 }
 
 /// A program that is built.
@@ -87,7 +90,17 @@ struct Figure {
     pairs: Vec<Pair>,
 }
 
+/// The argument behind which a command stands that this program is to run and to say the cost of.
+const COST: &str = "--cost-of";
+
 fn main() -> Result<ExitCode> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == COST) {
+        let program = words.next().context("no command to run")?;
+        let cost = run(Path::new("."), Command::new(program).args(words))?;
+        writeln!(std::io::stdout(), "{} {}", cost.cpu_s, cost.wall_s)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let arguments = Arguments::read()?;
     let home = std::env::temp_dir().join(format!("auto-bench-{}", std::process::id()));
     let outcome = measure(&arguments, &home);
@@ -100,8 +113,9 @@ impl Arguments {
         let mut read = Self {
             tool: PathBuf::from("cargo-spanloom"),
             path: OsString::new(),
-            edits: 16,
+            edits: 24,
             json: false,
+            cores: cores()?,
         };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
@@ -152,7 +166,7 @@ fn measure(arguments: &Arguments, home: &Path) -> Result<Vec<Figure>> {
             if target.is_dir() {
                 std::fs::remove_dir_all(&target)?;
             }
-            pairs.push(pair(arguments, &home, n)?);
+            pairs.push(pair(arguments, &home, n % 2 == 1)?);
         }
         figures.push(Figure {
             name: format!("{}, clean", program.name),
@@ -164,7 +178,8 @@ fn measure(arguments: &Arguments, home: &Path) -> Result<Vec<Figure>> {
         // The first edit warms caches and is not counted.
         for n in 0..=arguments.edits * program.repeats {
             program.edit(&home, &original, n)?;
-            let pair = pair(arguments, &home, n)?;
+            // Both kinds of edits on both cores.
+            let pair = pair(arguments, &home, n / 2 % 2 == 1)?;
             if n > 0 {
                 pairs.push(pair);
             }
@@ -179,29 +194,68 @@ fn measure(arguments: &Arguments, home: &Path) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Builds both ways; which goes first is another at each number.
-fn pair(arguments: &Arguments, home: &Path, n: usize) -> Result<Pair> {
-    let of = |way| build(arguments, home, way);
-    Ok(match n % 2 {
-        0 => {
-            let plain = of(Way::Plain)?;
-            let spanloom = of(Way::Spanloom)?;
-            Pair { plain, spanloom }
-        }
-        _ => {
-            let spanloom = of(Way::Spanloom)?;
-            let plain = of(Way::Plain)?;
-            Pair { plain, spanloom }
-        }
+/// Builds both ways at the same time, each on one of the two cores.
+fn pair(arguments: &Arguments, home: &Path, swapped: bool) -> Result<Pair> {
+    let [first, second] = arguments.cores;
+    let (core, other) = if swapped {
+        (second, first)
+    } else {
+        (first, second)
+    };
+    let plain = start(arguments, home, Way::Plain, core)?;
+    let spanloom = start(arguments, home, Way::Spanloom, other)?;
+    let (plain, spanloom) = (end(plain), end(spanloom));
+    Ok(Pair {
+        plain: plain?,
+        spanloom: spanloom?,
     })
 }
 
-fn build(arguments: &Arguments, home: &Path, way: Way) -> Result<Cost> {
-    let mut command = Command::new("cargo");
+/// Starts a build on a core, by another process of this program, which says what it cost.
+fn start(arguments: &Arguments, home: &Path, way: Way, core: u32) -> Result<Child> {
+    let mut command = Command::new("taskset");
+    command
+        .args(["--cpu-list", &core.to_string()])
+        .arg(std::env::current_exe()?)
+        .args([COST, "cargo"]);
     if way == Way::Spanloom {
         command.arg("spanloom").env("PATH", &arguments.path);
     }
-    run(home, command.args(["build", "--quiet", "--offline"]))
+    command
+        .args(["build", "--quiet", "--offline"])
+        .current_dir(home)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start taskset")
+}
+
+fn end(build: Child) -> Result<Cost> {
+    let output = build.wait_with_output()?;
+    ensure!(output.status.success(), "a build failed");
+    let said = String::from_utf8(output.stdout)?;
+    let (cpu_s, wall_s) = said.trim().split_once(' ').context("no cost was said")?;
+    Ok(Cost {
+        cpu_s: cpu_s.parse()?,
+        wall_s: wall_s.parse()?,
+    })
+}
+
+/// Two cores that this process may run on.
+fn cores() -> Result<[u32; 2]> {
+    let text =
+        std::fs::read_to_string("/proc/self/status").context("this benchmark needs Linux")?;
+    let list = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let mut cores = Vec::new();
+    for range in list.unwrap_or_default().trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        cores.extend(first.parse::<u32>()?..=last.parse()?);
+    }
+    match *cores {
+        [first, second, ..] => Ok([first, second]),
+        _ => anyhow::bail!("this benchmark needs two cores"),
+    }
 }
 
 impl Program {

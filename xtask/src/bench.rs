@@ -1,7 +1,7 @@
 //! `cargo xtask bench NAME`: builds in release and runs one benchmark.
 //!
 //! A benchmark is the program `NAME-bench` (or `auto-proof`) of the package `spanloom-tests`, or `auto-bench` of
-//! `cargo-spanloom`. It measures its baselines in the same run, prints a table (figure, bar, whether
+//! `cargo-spanloom`, an example there since those are not installed. It measures its baselines in the same run, prints a table (figure, bar, whether
 //! it holds; JSON with `--json`) to its standard output, and ends with 1 when a bar falls short.
 //! What it measures is given to it: paths to built programs and parts.
 
@@ -38,8 +38,8 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Result<ExitCode> {
 
 fn auto() -> Result<Command> {
     build_release("cargo-spanloom", "cargo-spanloom")?;
-    build_release("cargo-spanloom", "auto-bench")?;
-    let mut command = Command::new(release("auto-bench"));
+    build_release_of("cargo-spanloom", "--example", "auto-bench")?;
+    let mut command = Command::new(release("examples/auto-bench"));
     command.arg("--tool").arg(release("cargo-spanloom"));
     Ok(command)
 }
@@ -81,6 +81,10 @@ fn benchmark(program: &str) -> Result<Command> {
 }
 
 fn build_release(package: &str, program: &str) -> Result<()> {
+    build_release_of(package, "--bin", program)
+}
+
+fn build_release_of(package: &str, kind: &str, program: &str) -> Result<()> {
     step(&format!("building {program} in release"), || {
         let build = [
             "build",
@@ -88,7 +92,7 @@ fn build_release(package: &str, program: &str) -> Result<()> {
             "--release",
             "--package",
             package,
-            "--bin",
+            kind,
             program,
         ];
         run_command(&mut cargo(&build))
